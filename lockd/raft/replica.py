@@ -1,0 +1,530 @@
+"""One node's replica: commands in, outcomes out, in turns of one loop.
+
+A turn: what peers sent is handed to the engine, the engine ticks (commits and applies), calls are sent on their
+way, a leader closes its open batch into one entry, everything that changed is written with one sync, and only
+then messages and answers leave. While the write is under way nothing is delivered and nothing ticks.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from lockd.clock import Clock
+from lockd.machine import commands as c
+from lockd.machine.apply import VERSION, apply, more_is_due
+from lockd.machine.outcomes import Applied, Outcome, Refusal
+from lockd.machine.state import State
+
+from . import codec, envelopes
+from .calls import Calls
+from .engine import Engine, Timing
+from .envelopes import Ask, Content, Envelope, Manifest, Propose, Report
+from .errors import CodecError, Fatal, JournalCorrupt, NoLeader, OutcomeUnknown
+from .guard import Inbox, Message
+from .joining import Joining
+from .journal import Journal, OpenBatch
+from .ports import Link, Offload, Shelf, Store
+from .reign import Reign
+from .snapshot import Body, Snapshots
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 0.02
+"""An idle node ticks this often: elections and heartbeats are late by at most this."""
+
+IDLE_ENTRY_MS = 1_000
+"""While a lease runs, a leader lets the cluster's clock fall behind its reading by no more than this."""
+
+BATCH_BYTES = 256 * 1024
+"""An entry takes no more commands once it is this large."""
+
+OPEN_BYTES_MAX = 32 * 1024 * 1024
+"""Commands that wait for the round in flight; beyond it peers' proposals are dropped and come again."""
+
+INBOX_MAX = 20_000
+"""Envelopes that wait for a sync to end; beyond it they are dropped, which Raft survives."""
+
+DEAD_LEADER_STAGGER_S = 0.03
+"""Between the nodes that stand when the leader's process is known dead."""
+
+SNAPSHOT_HOLD_S = 60.0
+"""How long after an offer the log is kept from the offered snapshot on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    timing: Timing = Timing()
+    compact_entries: int = 10_000
+    compact_bytes: int = 64 * 1024 * 1024
+
+
+class Replica:
+    """A member of the cluster: LinkEvents for its link, propose() for the edges."""
+
+    def __init__(
+        self,
+        me: int,
+        members: frozenset[int],
+        *,
+        store: Store,
+        shelf: Shelf,
+        link: Link,
+        clock: Clock,
+        rng: random.Random,
+        offload: Offload,
+        settings: Settings,
+    ) -> None:
+        """Reads the store. Raises JournalCorrupt where it contradicts itself."""
+        self.me, self.others = me, members - {me}
+        self._store, self._link, self._clock, self._settings = store, link, clock, settings
+        self.batch = OpenBatch()
+        self.journal = Journal(store, self.batch)
+        self.state = _stored_state(store)
+        self.engine = Engine(
+            me,
+            self.others,
+            self.journal,
+            clock=clock,
+            rng=rng,
+            timing=settings.timing,
+            apply=self._apply,
+        )
+        self.calls = Calls(me, rng.getrandbits(63))
+        self.snapshots = Snapshots(shelf, offload)
+        self.reign: Reign | None = None
+        self.connected: set[int] = set()
+        self._joining = Joining(self.others)
+        self._inbox: list[tuple[int, Envelope]] = []
+        self._inbox_order = Inbox()
+        self._sequence = dict.fromkeys(sorted(self.others), 0)
+        self._outbox: list[tuple[int, int, Content]] = []
+        self._open: list[bytes] = []
+        self._open_bytes = 0
+        self._answers: list[tuple[int, Applied]] = []
+        self._synced_index = 0
+        self._fetched: Body | None = None
+        self._offered_at = float("-inf")
+        self._snapshot_wanted = False
+        self._alarm: asyncio.Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._woken = self._handing_over = self._stopping = False
+        self.snapshots.tidy()
+
+    # -- for the edges
+
+    @property
+    def reaches_leader(self) -> bool:
+        """Whether a command proposed now has somewhere to go."""
+        if self.engine.is_leader:
+            return self.reign is not None and self.reign.begun
+        return self.engine.leader in self.connected
+
+    async def propose(self, make: Callable[[c.Call], c.Command], timeout_s: float) -> Outcome:
+        """Commits a command, wherever the leader is, and returns its outcome.
+
+        timeout_s: at most this long. Raises NoLeader if the command never left this node, OutcomeUnknown if
+        it did and no answer came.
+        """
+        loop = asyncio.get_running_loop()
+        call = self.calls.next_call()
+        parked = self.calls.park(call, codec.encode_command(make(call)), loop.create_future())
+        timer = loop.call_later(timeout_s, _expire, parked.future)
+        self.wake()
+        try:
+            return await parked.future
+        except TimeoutError:
+            if parked.ever_sent:
+                raise OutcomeUnknown(f"no answer within {timeout_s:.1f} s") from None
+            raise NoLeader(f"no leader was found within {timeout_s:.1f} s") from None
+        finally:
+            timer.cancel()
+            self.calls.leave(call)
+
+    # -- LinkEvents
+
+    def link_up(self, peer: int) -> None:
+        self.connected.add(peer)
+        self.engine.link_up(peer)
+        self.wake()
+
+    def link_down(self, peer: int) -> None:
+        self.connected.discard(peer)
+        self.engine.link_down(peer)
+
+    def link_refused(self, peer: int) -> None:
+        """Nothing listens at peer's address: if it led, the others need not wait for their timeouts."""
+        if peer == self.engine.leader and self.journal.joined:
+            rank = sorted(self.others - {peer} | {self.me}).index(self.me)
+            self.engine.stand_at(rank * DEAD_LEADER_STAGGER_S)
+            self.wake()
+
+    def frame(self, peer: int, connection: int, data: bytes) -> None:
+        try:
+            envelope = envelopes.decode(data)
+        except CodecError as error:
+            log.warning("message dropped", peer=peer, error=str(error))
+            return
+        if peer not in self.others or not self._inbox_order.is_fresh(peer, connection, envelope.sequence):
+            return
+        if len(self._inbox) < INBOX_MAX:
+            self._inbox.append((peer, envelope))
+            self.wake()
+
+    def snapshot(self, sha256: bytes, offset: int) -> Any:
+        return self.snapshots.serve(sha256, offset)
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Turns until stop(). Raises Fatal, or the store's error, where this node must not go on."""
+        while not self._stopping:
+            await self._turn()
+            if not self._has_work:
+                await self._rest()
+        self._snapshot_wanted = False
+        await self._write()
+
+    def stop(self) -> None:
+        """Lets run() end after its turn. What is not answered by then stays unanswered."""
+        self._stopping = True
+        self.wake()
+
+    def hand_over(self) -> None:
+        """Closes no entry any more and lets a follower that holds the whole log take the lead, if there is one."""
+        self._handing_over = True
+        self.wake()
+
+    def wake(self) -> None:
+        self._woken = True
+        if self._alarm is not None and not self._alarm.done():
+            self._alarm.set_result(None)
+
+    @property
+    def _has_work(self) -> bool:
+        alone = not self.others and self.journal.last > self.journal.getRaftCommitIndex()
+        return self._woken or alone or self.engine.has_backlog
+
+    async def _rest(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._alarm = loop.create_future()
+        timer = loop.call_later(TICK_S, self.wake)
+        await self._alarm
+        timer.cancel()
+
+    async def _turn(self) -> None:
+        self._woken = False
+        now = self._clock.monotonic()
+        if self._failure:
+            raise self._failure
+        self._install()
+        inbox, self._inbox = self._inbox, []
+        for peer, envelope in inbox:
+            self._receive(peer, envelope)
+        self.engine.tick()
+        self._join(now)
+        self._lead()
+        self._send_calls(now)
+        self._close_entry()
+        self._compact(now)
+        self._collect_outbox()
+        self._tell(self._synced_index)
+        if self.batch.urgent or self._snapshot_wanted:
+            await self._write()
+        self._flush()
+
+    async def _write(self) -> None:
+        """The barrier: one atomic, synced write of everything since the last one."""
+        for change in self.state.take_changes():
+            self.batch.put(*codec.encode_change(change))
+        last = self.journal.last
+        if self.batch.records:
+            await self._store.write(self.batch.take())
+        self._synced_index = last
+        if self._snapshot_wanted:
+            self._make_snapshot()
+
+    def _flush(self) -> None:
+        outbox, self._outbox = self._outbox, []
+        for peer, term, content in outbox:
+            if peer in self.connected:
+                self._sequence[peer] += 1
+                self._link.send(peer, envelopes.encode(Envelope(term, self._sequence[peer], content)))
+        self._tell(self._synced_index)
+
+    def _tell(self, synced: int) -> None:
+        """Answers the calls whose entries are on this node's disk."""
+        kept = [(index, applied) for index, applied in self._answers if index > synced]
+        ready = [applied for index, applied in self._answers if index <= synced]
+        self._answers = kept
+        for applied in ready:
+            for answer in applied.answers:
+                if answer.outcome is Refusal.STALE_EPOCH:
+                    self.calls.send_again(answer.call)
+                else:
+                    self.calls.answer(answer.call, answer.outcome)
+
+    # -- what peers say
+
+    def _receive(self, peer: int, envelope: Envelope) -> None:
+        match envelope.content:
+            case Propose(commands):
+                self._take(peer, commands)
+            case Ask():
+                self._say(peer, Report(not self.journal.joined, self.journal.last))
+            case Report():
+                self._joining.note(peer, envelope.term, envelope.content)
+            case Manifest():
+                self._consider(peer, envelope.term, envelope.content)
+            case dict() as message:
+                self.engine.deliver(peer, envelope.term, message)
+
+    def _take(self, peer: int, commands: tuple[bytes, ...]) -> None:
+        """A follower's commands. One that leads no more drops them: their node sends them to the next leader."""
+        if self.reign is None or not self.engine.is_leader:
+            return
+        for command in commands:
+            if self._open_bytes > OPEN_BYTES_MAX:
+                log.warning("proposals dropped: too many wait for the log", peer=peer)
+                return
+            try:
+                codec.decode_command(command)  # what does not decode must not enter the log
+            except CodecError as error:
+                log.warning("proposal dropped", peer=peer, error=str(error))
+                continue
+            self._put_open(command)
+
+    def _consider(self, peer: int, term: int, manifest: Manifest) -> None:
+        """A leader whose log begins after our end: it counts as a heartbeat, and may offer a snapshot.
+
+        The answer is our commit index: whatever is committed here, every leader holds.
+        """
+        self.engine.deliver(peer, term, {"type": "append_entries", "term": term, "serialized": None})
+        commit = self.journal.getRaftCommitIndex()
+        if term < self.engine.term:
+            return
+        self.engine.acknowledge(peer, commit + 1, success=True)
+        if manifest.index > commit and not self.snapshots.is_fetching and self._fetched is None:
+            self._start(self._fetch(peer, manifest))
+
+    # -- leading
+
+    def _lead(self) -> None:
+        engine = self.engine
+        if not engine.is_leader:
+            if self.reign:
+                log.info("no longer leading", term=self.reign.term)
+                self._lay_down()
+            return
+        if self.reign and self.reign.term == engine.term:
+            return
+        self._lay_down()
+        self.reign = Reign(engine.term, self._settings.timing.election_max)
+        log.info("leading", term=engine.term)
+        engine.append(codec.encode_begin(engine.term, VERSION))
+
+    def _lay_down(self) -> None:
+        """What was open here is sent again by the nodes whose callers wait for it."""
+        self.reign, self._open, self._open_bytes = None, [], 0
+
+    def _send_calls(self, now: float) -> None:
+        if self.engine.is_leader:
+            if self.reign and self.reign.begun:
+                for parked in self.calls.to_send((self.me, self.engine.term), now):
+                    self._put_open(parked.command)
+            return
+        leader = self.engine.leader
+        if leader is None or leader not in self.connected or not len(self.calls):
+            return
+        commands = [parked.command for parked in self.calls.to_send((leader, self.engine.term), now)]
+        while commands:
+            part = _first_bytes(commands, BATCH_BYTES)
+            self._say(leader, Propose(tuple(part)))
+            commands = commands[len(part) :]
+
+    def _put_open(self, command: bytes) -> None:
+        self._open.append(command)
+        self._open_bytes += len(command)
+
+    def _close_entry(self) -> None:
+        """Group commit: what arrived while the last round ran becomes one entry."""
+        reign = self.reign
+        if reign is None or not reign.begun or not self.engine.is_leader:
+            return
+        stamp_ms = reign.read(self._clock.monotonic())
+        if reign.in_flight > self.journal.applied:
+            return
+        if self._handing_over:
+            self.engine.transfer()
+            return
+        if not self._open and not self._is_due(stamp_ms):
+            return
+        commands = _first_bytes(self._open, BATCH_BYTES)
+        self._open = self._open[len(commands) :]
+        self._open_bytes -= sum(map(len, commands))
+        reign.in_flight = self.engine.append(codec.encode_batch(reign.term, stamp_ms, commands))
+
+    def _is_due(self, stamp_ms: int) -> bool:
+        """Whether time alone asks for an entry."""
+        bound = self.state.next_bound_ms()
+        if bound is None:
+            return False
+        behind_ms = stamp_ms - self.state.scalars.clock_ms
+        return stamp_ms > bound or behind_ms >= IDLE_ENTRY_MS or more_is_due(self.state)
+
+    # -- applying
+
+    def _apply(self, index: int, term: int, data: bytes) -> None:
+        try:
+            entry = codec.decode_entry(data)
+        except CodecError as error:
+            raise Fatal(f"log entry {index}: {error}") from error
+        if isinstance(entry, c.BeginEpoch) and entry.version > VERSION:
+            raise Fatal(
+                f"log entry {index} begins an epoch of machine version {entry.version}; this lockd knows up to "
+                f"{VERSION}. Upgrade this node."
+            )
+        applied = apply(self.state, entry, term)
+        self._note_applied(index, term, entry, applied)
+
+    def _note_applied(self, index: int, term: int, entry: c.Entry, applied: Applied) -> None:
+        if isinstance(entry, c.BeginEpoch):
+            reign = self.reign
+            if reign and reign.term == entry.epoch == self.state.scalars.epoch and not reign.begun:
+                reign.begin(self.state.scalars.clock_ms, self._clock.monotonic())
+            return
+        answers = tuple(answer for answer in applied.answers if self.calls.is_ours(answer.call))
+        if answers:
+            self._answers.append((index, Applied(answers)))
+
+    # -- joining
+
+    def _join(self, now: float) -> None:
+        if self.journal.joined:
+            return
+        joining = self._joining
+        if joining.may_found and self.journal.last <= 1:
+            self.engine.vote_no_more_below(joining.highest_term)
+            self.journal.set_joined()
+            log.info("a new cluster: every member's log is empty", members=sorted(self.others | {self.me}))
+        elif joining.is_time_to_ask(now):
+            for peer in joining.missing:
+                self._say(peer, Ask())
+        elif not joining.missing and not self._tasks:
+            self.engine.vote_no_more_below(joining.highest_term)
+            self._start(self._catch_up(joining.highest_term))
+
+    async def _catch_up(self, highest_term: int) -> None:
+        """This node's store was lost: it votes again once it has everything that it may have acknowledged."""
+        try:
+            await self.propose(lambda call: c.Barrier(call=call), timeout_s=5.0)
+        except (NoLeader, OutcomeUnknown):
+            return  # the next turn begins again
+        if self.state.scalars.epoch >= highest_term:
+            self.journal.set_joined()
+            log.info("rejoined with an empty store", applied=self.journal.applied)
+
+    # -- log and snapshots
+
+    def _compact(self, now: float) -> None:
+        """Cuts the log to half of its bound, in the batch that holds the applied state."""
+        entries, size = len(self.journal), self.journal.bytes
+        limit = self._settings
+        if entries <= limit.compact_entries and size <= limit.compact_bytes:
+            return
+        keep = min(limit.compact_entries, entries * limit.compact_bytes // max(size, 1)) // 2
+        cut = self.journal.applied - keep
+        newest = self.snapshots.newest
+        held = newest is not None and now - self._offered_at < SNAPSHOT_HOLD_S
+        if newest and held and size < 4 * limit.compact_bytes:
+            cut = min(cut, newest.index)
+        self.journal.compact(max(cut, self.journal.first))
+
+    def _offer(self) -> Manifest:
+        """A snapshot from which our log goes on, or none yet and one is made."""
+        newest = self.snapshots.newest
+        self._offered_at = self._clock.monotonic()
+        if newest and newest.index >= self.journal.first:
+            return newest
+        self._snapshot_wanted = not self.snapshots.is_making
+        return Manifest()
+
+    def _make_snapshot(self) -> None:
+        """Right after a write: what the store holds is the state after the applied index, no more and no less."""
+        self._snapshot_wanted = False
+        index = self.journal.applied
+        self._start(self.snapshots.make(self._store.view(), index, self.journal.term_of(index)))
+
+    async def _fetch(self, peer: int, manifest: Manifest) -> None:
+        self._fetched = await self.snapshots.fetch(self._link, peer, manifest)
+        self.wake()
+
+    def _install(self) -> None:
+        """Fault 5: whole, verified, ahead of what is applied, and in one batch: state, log and indices."""
+        body, self._fetched = self._fetched, None
+        if body is None:
+            return
+        self._start(self.snapshots.forget(body.manifest))
+        if body.manifest.index <= self.journal.applied:
+            return
+        self.state = body.state
+        for key, _ in self._store.scan(codec.STATE):
+            self.batch.put(key, None)
+        for key, value in body.records.items():
+            self.batch.put(key, value, urgent=True)
+        self.journal.restart_at(body.manifest.index, body.manifest.term)
+        self.engine.installed()
+        self.calls.send_all_again()
+        log.info("snapshot installed", index=body.manifest.index, term=body.manifest.term)
+
+    # -- odds and ends
+
+    def _say(self, peer: int, content: Content) -> None:
+        self._outbox.append((peer, self.engine.term, content))
+
+    def _collect_outbox(self) -> None:
+        sent, self.engine.outbox = self.engine.outbox, []
+        for peer, term, message in sent:
+            self._outbox.append((peer, term, self._on_the_wire(message)))
+
+    def _on_the_wire(self, message: Message) -> Content:
+        if message["type"] == "append_entries" and "prevLogIdx" not in message:
+            return self._offer()
+        return message
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception():
+            self._failure = task.exception()
+            self.wake()
+
+
+def _stored_state(store: Store) -> State:
+    try:
+        return State.restored(codec.decode_records(store.scan(codec.STATE)))
+    except (CodecError, ValueError) as error:
+        raise JournalCorrupt(f"the stored state is damaged: {error}") from error
+
+
+def _first_bytes(commands: list[bytes], bound: int) -> list[bytes]:
+    """As many from the front as stay within bound bytes, at least one if there is one."""
+    size = 0
+    for place, command in enumerate(commands):
+        size += len(command)
+        if size > bound and place:
+            return commands[:place]
+    return commands
+
+
+def _expire(future: asyncio.Future[Outcome]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
