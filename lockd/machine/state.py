@@ -182,8 +182,10 @@ class State:
         self._touched["holds", hold.token] = None
 
     def put_lease(self, lease: Lease) -> None:
+        before = self.leases.get(lease.id)
         self.leases[lease.id] = lease
-        heappush(self._deadlines, (lease.deadline_ms, lease.id))
+        if before is None or before.deadline_ms != lease.deadline_ms:  # a second entry would end it twice
+            heappush(self._deadlines, (lease.deadline_ms, lease.id))
         self._touched["leases", lease.id] = None
 
     def drop_lease(self, id: int) -> None:

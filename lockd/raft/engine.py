@@ -7,6 +7,7 @@ outbox that the replica lets go only after the sync that covers it.
 """
 
 import logging
+import math
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -132,6 +133,8 @@ class Engine:
             return
         with _Seat(self):
             self.mailbox._onMessageReceived(Node(peer), admitted)
+            if admitted["type"] == "next_node_idx" and self.is_leader:
+                self._raft.send_backlog(Node(peer))
         self._vouched = None
 
     def _admit(self, peer: int, term: int, message: Message) -> Message | None:
@@ -175,6 +178,13 @@ class Engine:
             with _Seat(self):
                 self._raft._SyncObj__setCurrentTerm(term, self._raft.selfNode.id)
 
+    def join(self) -> None:
+        """From now on this node votes and stands."""
+        self.journal.set_joined()
+        with _Seat(self):
+            timeout = self._raft._SyncObj__generateRaftTimeout() if self._raft.otherNodes else 0.0
+        self._raft._SyncObj__raftElectionDeadline = self._clock.monotonic() + timeout
+
     def installed(self) -> None:
         """The journal was restarted at a snapshot."""
         self._raft._SyncObj__raftLastApplied = self.journal.applied
@@ -193,7 +203,7 @@ class Engine:
         return len(self.outbox) > before
 
     def _postpone_election(self) -> None:
-        self._raft._SyncObj__raftElectionDeadline = self._clock.monotonic() + 60.0
+        self._raft._SyncObj__raftElectionDeadline = math.inf
 
     # -- what it does
 
@@ -228,7 +238,7 @@ class _Mailbox(Transport):  # type: ignore[misc]  # pysyncobj has no types
 
 
 class _Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
-    """PySyncObj with three private methods of the pinned version replaced."""
+    """PySyncObj with four private methods of the pinned version replaced."""
 
     def __init__(self, engine: Engine, me: Node, others: list[Node], timing: Timing) -> None:
         self._engine = engine
@@ -244,8 +254,30 @@ class _Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
             appendEntriesBatchSizeBytes=ENTRY_BYTES_MAX,
         )
         super().__init__(me, others, conf, nodeClass=Node, transport=engine.mailbox)
-        self._SyncObj__serializer = _NoSerializer()
         self._SyncObj__raftLastApplied = engine.journal.applied
+
+    def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802 - PySyncObj's name
+        """Faults 5 and 14: one message a node and call, never chunks; no loop until a time is over."""
+        self._SyncObj__newAppendEntriesTime = self._engine._clock.monotonic() + self.conf.appendEntriesPeriod
+        for node in sorted(self._SyncObj__connectedNodes, key=lambda node: int(node.id)):
+            self._send_entries(node)
+
+    def send_backlog(self, node: Node) -> None:
+        """The node answered: what it lacks goes on at once instead of with the next heartbeat."""
+        first, last = self._engine.journal.first, self._engine.journal.last
+        if node in self._SyncObj__connectedNodes and first < self._SyncObj__raftNextIndex[node] <= last:
+            self._send_entries(node)
+
+    def _send_entries(self, node: Node) -> None:
+        journal = self._engine.journal
+        message = {"type": "append_entries", "term": self.raftCurrentTerm, "commit_index": self.raftCommitIndex}
+        next_index = self._SyncObj__raftNextIndex[node]
+        if next_index > journal.first:
+            entries = journal.from_index(next_index, ENTRY_BYTES_MAX)
+            prev = next_index - 1
+            message |= {"prevLogIdx": prev, "prevLogTerm": journal.term_of(prev), "entries": entries}
+            self._SyncObj__raftNextIndex[node] = next_index + len(entries)
+        self._engine.mailbox.send(node, message)
 
     def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802 - PySyncObj's name
         """Faults 1 and 11: entries are bytes, never pickles, and what fails stops the node."""
@@ -258,16 +290,6 @@ class _Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
 
     def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:  # noqa: N802, N803 - PySyncObj's names
         """Fault 5: snapshots are installed by the replica, whole and verified."""
-
-
-class _NoSerializer:
-    """Where a peer needs a snapshot PySyncObj sends a message without position: a heartbeat, no more."""
-
-    def getTransmissionData(self, transmissionID: object) -> None:  # noqa: N802, N803 - PySyncObj's names
-        return None
-
-    def cancelTransmisstion(self, id: object) -> None:  # noqa: N802 - PySyncObj's name
-        pass
 
 
 # -- the library's module globals

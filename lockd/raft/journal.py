@@ -99,6 +99,15 @@ class Journal:
     def term_of(self, index: int) -> int:
         return self._entries[index - self.first][2]
 
+    def from_index(self, index: int, bytes_max: int) -> list[LogEntry]:
+        """The entries from index on, as many as stay within bytes_max, at least one if there is one."""
+        size = 0
+        for end in range(index, self.last + 1):
+            size += len(self.entry(end)[0])
+            if size > bytes_max and end > index:
+                return self._entries[index - self.first : end - self.first]
+        return self._entries[index - self.first :]
+
     def compact(self, index: int) -> None:
         """Forgets the entries before index. index must have been applied."""
         assert index <= self.applied

@@ -8,7 +8,7 @@ then messages and answers leave. While the write is under way nothing is deliver
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -57,7 +57,7 @@ SNAPSHOT_HOLD_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    timing: Timing = Timing()
+    timing: Timing = field(default_factory=Timing)
     compact_entries: int = 10_000
     compact_bytes: int = 64 * 1024 * 1024
 
@@ -124,6 +124,11 @@ class Replica:
             return self.reign is not None and self.reign.begun
         return self.engine.leader in self.connected
 
+    @property
+    def missing(self) -> list[int]:
+        """While this node joins: the members that it has not heard from."""
+        return self._joining.missing
+
     async def propose(self, make: Callable[[c.Call], c.Command], timeout_s: float) -> Outcome:
         """Commits a command, wherever the leader is, and returns its outcome.
 
@@ -182,6 +187,8 @@ class Replica:
 
     async def run(self) -> None:
         """Turns until stop(). Raises Fatal, or the store's error, where this node must not go on."""
+        if not self.others:
+            self.engine.stand_at(0.0)
         while not self._stopping:
             await self._turn()
             if not self._has_work:
@@ -409,7 +416,7 @@ class Replica:
         joining = self._joining
         if joining.may_found and self.journal.last <= 1:
             self.engine.vote_no_more_below(joining.highest_term)
-            self.journal.set_joined()
+            self.engine.join()
             log.info("a new cluster: every member's log is empty", members=sorted(self.others | {self.me}))
         elif joining.is_time_to_ask(now):
             for peer in joining.missing:
@@ -425,7 +432,7 @@ class Replica:
         except (NoLeader, OutcomeUnknown):
             return  # the next turn begins again
         if self.state.scalars.epoch >= highest_term:
-            self.journal.set_joined()
+            self.engine.join()
             log.info("rejoined with an empty store", applied=self.journal.applied)
 
     # -- log and snapshots

@@ -1,0 +1,68 @@
+# The targets of a checkout. `make help` lists them.
+# Choose another interpreter with: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv
+STATE ?= .run
+CLUSTER ?= cluster.example.yml
+ARGS ?=
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null)
+STAMP := $(VENV)/set-up-with-$(PYTHON_VERSION)
+BIN := $(VENV)/bin
+
+.PHONY: help
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+# ---- set-up: done once, and again when what it installs or the interpreter changes
+
+$(STAMP): pyproject.toml pyclient/pyproject.toml scripts/set_up
+ifeq ($(PYTHON_VERSION),)
+	@echo "$(PYTHON) is not a Python that runs here. Name another one: make test PYTHON=python3.12" >&2; exit 1
+endif
+	@$(PYTHON) scripts/set_up --venv $(VENV)
+	@touch $@
+
+.PHONY: set-up
+set-up: $(STAMP)  ## make the virtual environment and install both distributions into it
+
+# ---- run
+
+.PHONY: run
+run: $(STAMP)  ## start three nodes on loopback; Ctrl-C stops them, their state stays in .run
+	@$(BIN)/python scripts/run_cluster --cluster $(CLUSTER) --state $(STATE)
+
+# ---- check
+
+.PHONY: test
+test: $(STAMP)  ## run the tests; ARGS go to pytest: make test ARGS='-k raft -x'
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## style, types, who imports whom, generated code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_proto --check
+
+.PHONY: format
+format: $(STAMP)  ## let ruff rewrite the sources in the house's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: proto
+proto:  ## make the generated code again from lockd/proto/*.proto
+	@$(PYTHON) scripts/generate_proto
+
+# ---- tidy
+
+.PHONY: clean
+clean:  ## remove the environments, the state of make run, and caches
+	rm -rf $(VENV) $(STATE) .proto-venv build dist pyclient/build pyclient/dist *.egg-info pyclient/*.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find lockd pyclient tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,57 @@
+"""The one step between every edge and the log: limits, and an answer that does not guess."""
+
+from collections.abc import Callable
+
+from lockd.config import Limits
+from lockd.machine.commands import Acquire, Call, Command, Release
+from lockd.machine.outcomes import Outcome, Refusal
+from lockd.raft.errors import NoLeader, OutcomeUnknown
+from lockd.raft.replica import Replica
+
+from .refusal import Reason, Refused
+
+_REASONS = {
+    Refusal.TOO_OLD: Reason.TOO_OLD,
+    Refusal.ID_REUSED: Reason.ID_REUSED,
+    Refusal.NO_LEASE: Reason.NO_LEASE,
+}
+
+
+class Admission:
+    def __init__(self, replica: Replica, limits: Limits) -> None:
+        self.replica, self.limits = replica, limits
+        self.is_stopping = False
+
+    async def commit(self, make: Callable[[Call], Command], timeout_s: float) -> Outcome:
+        """The outcome of the command. Raises Refused."""
+        self._check_limits()
+        changing = True
+
+        def noting(call: Call) -> Command:
+            nonlocal changing
+            command = make(call)
+            changing = isinstance(command, Acquire | Release)
+            return command
+
+        try:
+            outcome = await self.replica.propose(noting, timeout_s)
+        except NoLeader as error:
+            raise Refused(Reason.NO_LEADER, str(error)) from error
+        except OutcomeUnknown as error:
+            raise Refused(Reason.OUTCOME_UNKNOWN if changing else Reason.NO_ANSWER, str(error)) from error
+        if isinstance(outcome, Refusal):
+            raise Refused(_REASONS[outcome], outcome.value)
+        return outcome
+
+    def _check_limits(self) -> None:
+        if self.is_stopping:
+            raise Refused(Reason.STOPPING, Reason.STOPPING.value)
+        in_flight, records = len(self.replica.calls), len(self.replica.state.records)
+        if in_flight >= self.limits.calls_in_flight_max:
+            raise _limit("calls_in_flight_max", in_flight, self.limits.calls_in_flight_max)
+        if records >= self.limits.request_records_max:
+            raise _limit("request_records_max", records, self.limits.request_records_max)
+
+
+def _limit(name: str, now: int, bound: int) -> Refused:
+    return Refused(Reason.LIMIT_REACHED, f"{name}: {now} of {bound} are in use; try again later")

@@ -1,0 +1,99 @@
+"""status: what every node says of itself."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from lockd.cli import exits
+from lockd.cli.connect import cluster_options, connected, output_option
+from lockd.cli.text import aligned, duration
+from lockd.escape import escaped
+
+if TYPE_CHECKING:
+    from lockd_client import LockdClient, Status
+
+_HEADINGS = ("NODE", "ADDRESS", "ROLE", "LEADER", "TERM", "APPLIED", "CLOCK", "LOCKS", "LINK")
+_ASKED_AT_ONCE = 9
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """status: None where the node did not answer; then error says why."""
+
+    endpoint: str
+    status: "Status | None"
+    error: str = ""
+
+
+@click.command("status", short_help="Ask nodes how they are.")
+@output_option
+@cluster_options
+def status_command(output: str, endpoints: tuple[str, ...], timeout: float) -> None:
+    """Ask nodes how they are: those of --endpoint or LOCKD_ENDPOINTS, else 127.0.0.1:2080 and its peers.
+
+    Exit code 69 if none of them knows a leader.
+    """
+    with connected(endpoints, timeout) as client:
+        answers = _ask(client, client.endpoints)
+        if not endpoints and not os.environ.get("LOCKD_ENDPOINTS"):
+            answers += _ask(client, _peers(answers))
+    if output == "json":
+        click.echo(json.dumps([_json(answer) for answer in answers]))
+    else:
+        for line in aligned(_HEADINGS, [_row(answer) for answer in answers]):
+            click.echo(line)
+    silent = [escaped(answer.error) for answer in answers if answer.status is None]
+    if not any(answer.status is not None and answer.status.leader_id for answer in answers):
+        exits.fail("\n".join(["no node knows a leader", *silent]), exits.UNAVAILABLE)
+    for line in silent:
+        click.echo(f"lockd: {line}", err=True)
+
+
+def _ask(client: "LockdClient", endpoints: tuple[str, ...]) -> tuple[_Asked, ...]:
+    """At once, so that nodes that are down cost their time together."""
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        return tuple(pool.map(lambda endpoint: _ask_one(client, endpoint), endpoints))
+
+
+def _ask_one(client: "LockdClient", endpoint: str) -> _Asked:
+    from lockd_client import InvalidArgument, LockdError
+
+    try:
+        return _Asked(endpoint, client.status(endpoint))
+    except InvalidArgument:
+        raise
+    except LockdError as error:
+        return _Asked(endpoint, None, error.last_error)
+
+
+def _peers(answers: tuple[_Asked, ...]) -> tuple[str, ...]:
+    return tuple(peer.address for answer in answers if answer.status for peer in answer.status.peers)
+
+
+def _row(answer: _Asked) -> tuple[str, ...]:
+    status = answer.status
+    if status is None:
+        return ("?", answer.endpoint, "no answer", *["-"] * (len(_HEADINGS) - 3))
+    down = ",".join(str(peer.node_id) for peer in status.peers if not peer.connected)
+    link = "ok" if status.peers else "-"
+    return (
+        str(status.node_id),
+        answer.endpoint,
+        escaped(status.role),
+        str(status.leader_id) if status.leader_id else "none",
+        str(status.term),
+        str(status.applied_index),
+        duration(status.clock_ms / 1000),
+        str(status.held_locks),
+        f"down to {down}" if down else link,
+    )
+
+
+def _json(answer: _Asked) -> dict[str, object]:
+    if answer.status is None:
+        return {"endpoint": answer.endpoint, "error": answer.error}
+    return {"endpoint": answer.endpoint, **asdict(answer.status)}

@@ -1,0 +1,269 @@
+"""One node, from configuration to exit code: the place that constructs and wires everything.
+
+Start: store, replica, the clients' port, the peers' port, the first turn. Stop, in the order that loses nothing:
+no new calls, the lead handed over, calls in flight answered, ports closed, the last write, the store closed.
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from lockd import __version__
+from lockd.access.admission import Admission
+from lockd.clock import SystemClock
+from lockd.config import Config, address
+from lockd.persistence.errors import StoreCorrupt, StoreError
+from lockd.persistence.leveldb import LevelStore
+from lockd.persistence.memory import MemoryShelf, MemoryStore
+from lockd.persistence.shelf import DirectoryShelf
+from lockd.raft.engine import Timing
+from lockd.raft.errors import Fatal, JournalCorrupt
+from lockd.raft.replica import Replica, Settings
+from lockd.raft.transport import TcpLink
+from lockd.server.cluster import ClusterService
+from lockd.server.compat import Locking
+from lockd.server.rpc import generic_handler
+from lockd.server.service import LockService
+from lockd_client.proto import lockapi_pb2, lockd_pb2
+
+log = structlog.get_logger("lockd")
+
+DRAIN_S = 3.0
+"""How long a stopping node waits for its calls to be answered and for another node to lead."""
+
+WATCH_S = 0.1
+"""How often health follows what the replica knows."""
+
+JOIN_REMINDER_S = 10.0
+
+EXIT_OK, EXIT_DATA, EXIT_UNAVAILABLE, EXIT_SOFTWARE, EXIT_IO = 0, 65, 69, 70, 74
+
+_LOCKD = lockd_pb2.DESCRIPTOR.services_by_name
+_LOCKAPI = lockapi_pb2.DESCRIPTOR.services_by_name
+
+
+def serve(config: Config) -> int:
+    """Runs a node until SIGTERM or SIGINT. Returns the process's exit code; what went wrong is in the log."""
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(config))
+    except (StoreCorrupt, JournalCorrupt) as error:
+        log.error(str(error))
+        return EXIT_DATA
+    except StoreError as error:
+        log.error(str(error))
+        return EXIT_IO
+    except Fatal as error:
+        log.error(str(error))
+        return EXIT_SOFTWARE
+    except _CannotListen as error:
+        log.error(str(error))
+        return EXIT_UNAVAILABLE
+    return EXIT_OK
+
+
+class _CannotListen(Exception):
+    """A port is taken, or its address is not this machine's."""
+
+
+async def _serve(config: Config) -> None:
+    with _storage(config) as (store, shelf), ThreadPoolExecutor(1, "lockd-worker") as worker:
+        node = _Node(config, store, shelf, worker)
+        await node.run()
+
+
+class _Node:
+    def __init__(
+        self,
+        config: Config,
+        store: LevelStore | MemoryStore,
+        shelf: DirectoryShelf | MemoryShelf,
+        worker: ThreadPoolExecutor,
+    ) -> None:
+        self._config = config
+        rng = random.Random()
+        self._link = TcpLink(
+            config.me.id,
+            {node.id: (node.host, node.peer_port) for node in config.nodes},
+            config.peer_secret or b"a node without peers",
+        )
+
+        def offload(work: Callable[[], object]) -> "asyncio.Future[object]":
+            return asyncio.get_running_loop().run_in_executor(worker, work)
+
+        self._replica = Replica(
+            config.me.id,
+            frozenset(node.id for node in config.nodes),
+            store=store,
+            shelf=shelf,
+            link=self._link,
+            clock=SystemClock(),
+            rng=rng,
+            offload=offload,
+            settings=_settings(config),
+        )
+        self._admission = Admission(self._replica, config.limits)
+        self._health = health.aio.HealthServicer()
+        self._server = self._make_server(rng)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until a signal, or until the replica fails."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        await self._listen()
+        replica = asyncio.ensure_future(self._replica.run())
+        watch = asyncio.ensure_future(self._watch())
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait([replica, stop], return_when=asyncio.FIRST_COMPLETED)
+            if not replica.done():
+                await self._drain()
+        finally:
+            watch.cancel()
+            stop.cancel()
+            await self._server.stop(grace=1.0 if not replica.done() else None)
+            self._replica.stop()
+            try:
+                await replica
+            finally:
+                await self._link.stop()
+        log.info("stopped")
+
+    # -- start
+
+    def _make_server(self, rng: random.Random) -> grpc.aio.Server:
+        limits = self._config.limits
+        server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", limits.message_bytes),
+                ("grpc.max_metadata_size", 16 * 1024),
+            ]
+        )
+        addresses = {node.id: node.endpoint for node in self._config.nodes}
+        services = {
+            _LOCKD["LockService"]: LockService(self._admission, rng),
+            _LOCKD["ClusterService"]: ClusterService(self._replica, addresses, __version__),
+            _LOCKAPI["Locking"]: Locking(self._admission, rng),
+        }
+        timeout_s = limits.default_deadline_ms / 1000
+        server.add_generic_rpc_handlers(
+            tuple(generic_handler(descriptor, service, timeout_s) for descriptor, service in services.items())
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self._names = tuple(descriptor.full_name for descriptor in services)
+        reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        return server
+
+    async def _listen(self) -> None:
+        config = self._config
+        clients = address(config.listen_host, config.listen_port)
+        await self._set_health(serving=False)
+        try:
+            port = self._server.add_insecure_port(clients)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise _CannotListen(f"cannot listen for clients on {clients}: the port is taken or not this machine's")
+        await self._server.start()
+        if self._replica.others:
+            try:
+                await self._link.start(self._replica)
+            except OSError as error:
+                raise _CannotListen(error.strerror or str(error)) from error
+        log.info(
+            "serving",
+            node=config.me.id,
+            clients=clients,
+            peers=config.me.peer_endpoint if self._replica.others else None,
+            data_dir=str(config.data_dir) if config.data_dir else None,
+            applied=self._replica.journal.applied,
+            locks=len(self._replica.state.holds),
+        )
+
+    # -- meanwhile
+
+    async def _watch(self) -> None:
+        """Keeps health true, and tells the log who leads."""
+        loop = asyncio.get_running_loop()
+        told: int | None = None
+        serving = False
+        remind_at = loop.time() + 1.0
+        while True:
+            replica = self._replica
+            if serving != replica.reaches_leader:
+                serving = not serving
+                await self._set_health(serving=serving)
+            leader = replica.engine.leader if serving else None
+            if leader != told:
+                told = leader
+                log.info("leader", node=leader, term=replica.engine.term)
+            if not replica.journal.joined and loop.time() >= remind_at:
+                remind_at = loop.time() + JOIN_REMINDER_S
+                log.info("joining: this node's store is new, every other member is asked", missing=replica.missing)
+            await asyncio.sleep(WATCH_S)
+
+    async def _set_health(self, *, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        now = status.SERVING if serving else status.NOT_SERVING
+        for name in ("", *self._names):
+            await self._health.set(name, now)
+
+    # -- stop
+
+    async def _drain(self) -> None:
+        log.info("stopping")
+        self._admission.is_stopping = True
+        await self._set_health(serving=False)
+        self._replica.hand_over()
+        deadline = asyncio.get_running_loop().time() + DRAIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            leads = self._replica.engine.is_leader and self._replica.connected
+            if not leads and not len(self._replica.calls):
+                return
+            await asyncio.sleep(0.01)
+
+
+def _settings(config: Config) -> Settings:
+    timing = config.timing
+    return Settings(
+        timing=Timing(
+            election_min=timing.election_timeout_min_ms / 1000,
+            election_max=timing.election_timeout_max_ms / 1000,
+            heartbeat=timing.heartbeat_ms / 1000,
+        ),
+        compact_entries=config.compaction.entries,
+        compact_bytes=config.compaction.bytes,
+    )
+
+
+@contextlib.contextmanager
+def _storage(config: Config) -> Iterator[tuple[LevelStore, DirectoryShelf] | tuple[MemoryStore, MemoryShelf]]:
+    if config.data_dir is None:
+        yield MemoryStore(), MemoryShelf()
+        return
+    store = LevelStore.open(Path(config.data_dir) / "store", node_id=config.me.id)
+    try:
+        yield store, DirectoryShelf(Path(config.data_dir) / "snapshots")
+    finally:
+        store.close()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop, where it is installed: a third less CPU a request."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,110 @@
+"""What every connection of one node shares: its bounds, its complaints, the options of its sockets."""
+
+import asyncio
+import contextlib
+import random
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from lockd.raft.ports import LinkEvents
+
+log = structlog.get_logger(__name__)
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds of a link. `_s` are seconds, `_bytes` bytes."""
+
+    frame_bytes_max: int = 16 * 1024 * 1024
+    """A longer frame closes its connection. All nodes of a cluster need the same."""
+    queue_bytes_max: int = 64 * 1024 * 1024
+    """A peer that lets more than this wait to be sent loses its connection. At least one frame_bytes_max."""
+    handshake_bytes_max: int = 1024
+    """The longest frame from somebody who has not proved anything yet."""
+    handshake_s: float = 2.0
+    """From dialling, or from being dialled, to the last frame of the handshake."""
+    strangers_max: int = 64
+    """Accepted connections before authentication; one more closes the oldest, so that a flood keeps nobody out."""
+    redial_s_min: float = 0.02
+    redial_s_max: float = 0.5
+    """The pause between two attempts doubles from min to max, jittered down by up to a half."""
+    silence_s: float = 3.0
+    """A peer whose kernel has acknowledged nothing for this long is gone (half-open connections)."""
+    fetch_silence_s: float = 5.0
+    """A snapshot that is being fetched and brings not one byte for this long has broken off."""
+    serve_stall_s: float = 30.0
+    """A peer that fetches and takes nothing for this long loses its connection."""
+    snapshots_per_peer_max: int = 2
+    """Snapshots served to one peer at once. Two, so that one whose end is not noticed yet blocks no retry."""
+
+
+class Complaints:
+    """Log lines about who and why, each at most once a minute: strangers must not be able to fill a disk."""
+
+    INTERVAL_S: Final = 60.0
+    KINDS_MAX: Final = 256
+
+    def __init__(self) -> None:
+        self._said: dict[tuple[object, ...], float] = {}  # in the order of their times
+
+    def say(self, event: str, **who_and_why: object) -> None:
+        now = asyncio.get_running_loop().time()
+        key = (event, *who_and_why.items())
+        if now - self._said.get(key, -self.INTERVAL_S) < self.INTERVAL_S:
+            return
+        self._said.pop(key, None)
+        if len(self._said) >= self.KINDS_MAX:
+            oldest = next(iter(self._said))
+            if now - self._said[oldest] < self.INTERVAL_S:
+                return
+            del self._said[oldest]
+        self._said[key] = now
+        log.warning(event, **who_and_why)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """What every connection of one link knows."""
+
+    me: int
+    addresses: Mapping[int, Address]
+    secret: bytes
+    limits: Limits
+    random: random.Random
+    ssl_server: ssl.SSLContext | None
+    ssl_client: ssl.SSLContext | None
+    events: LinkEvents
+    complaints: Complaints
+
+
+def tune(sock: socket.socket, silence_s: float) -> None:
+    options = {
+        "TCP_NODELAY": 1,
+        "TCP_KEEPIDLE": 1,
+        "TCP_KEEPINTVL": 1,
+        "TCP_KEEPCNT": max(1, round(silence_s) - 1),
+        # Keepalive looks at idle connections only; this one at those with unacknowledged data too. Linux.
+        "TCP_USER_TIMEOUT": round(silence_s * 1000),
+    }
+    with contextlib.suppress(OSError):  # some systems refuse options on a connection that has just ended
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in options.items():
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def describe(error: OSError) -> str:
+    return error.strerror or str(error) or "timed out"
+
+
+def report_failure(task: asyncio.Task[None]) -> None:
+    """A task that nobody awaits must not fail in silence."""
+    if not task.cancelled() and (error := task.exception()):
+        log.error("peer task failed", task=task.get_name(), exc_info=error)

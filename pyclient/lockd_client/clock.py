@@ -1,0 +1,61 @@
+"""The clock on which a client counts its leases down."""
+
+import os
+import threading
+import time
+
+CLOCK_RATE_BOUND = 0.01  # ρ: by how much two clocks may differ in rate
+MARGIN_S = 0.05
+
+_SOURCES = tuple(getattr(time, name) for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW") if hasattr(time, name))
+
+
+def _readings() -> tuple[float, ...]:
+    if not _SOURCES:
+        return (time.monotonic(),)
+    return tuple(time.clock_gettime(source) for source in _SOURCES)
+
+
+class _LeaseClock:
+    """Advances by whichever of its sources advanced further since the last reading.
+
+    BOOTTIME counts the time that the machine slept and is slewed by NTP; MONOTONIC_RAW is the other way round. The
+    larger of the two readings would not do: where RAW is ahead by what NTP took off BOOTTIME since the machine
+    started, a sleep shorter than that would go uncounted.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.last = _readings()
+        self.value = self.last[0]
+
+    def read(self) -> float:
+        with self.lock:
+            readings = _readings()
+            self.value += max(new - old for new, old in zip(readings, self.last, strict=True))
+            self.last = readings
+            return self.value
+
+    def new_lock(self) -> None:
+        self.lock = threading.Lock()
+
+
+_CLOCK = _LeaseClock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_CLOCK.new_lock)  # another thread may have held it
+
+
+def now() -> float:
+    """Seconds on the clock that deadlines are given on. It never stands still; its zero means nothing.
+
+    The same in all threads of a process. A forked child goes on from its parent's value.
+    """
+    return _CLOCK.read()
+
+
+def deadline_of(sent: float, lease_remaining: float) -> float:
+    """When to call a lease lost that had `lease_remaining` seconds left for a request sent at `sent`.
+
+    The margin covers a clock here that runs at another rate than the cluster's.
+    """
+    return sent + lease_remaining - (2 * CLOCK_RATE_BOUND * lease_remaining + MARGIN_S)

@@ -1,0 +1,82 @@
+"""Processes that fork after they used a client."""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import lockd_client
+from lockd_client.proto import lockd_pb2
+from tests.client.fake_node import FakeNode
+
+PATH = {"PYTHONPATH": str(Path(lockd_client.__file__).parents[1]), "LOCKD_ENDPOINTS": ""}
+
+
+@pytest.fixture
+def node() -> Iterator[FakeNode]:
+    with FakeNode() as node:
+        yield node
+
+
+def run(script: str, node: FakeNode) -> str:
+    env = PATH | {"LOCKD_ENDPOINTS": node.endpoint}
+    program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)]
+    done = subprocess.run(program, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_parent_and_child_go_on_with_one_client(node: FakeNode) -> None:
+    out = run(
+        """
+        import os
+        from lockd_client import LockdClient
+        client = LockdClient()
+        print(client.try_lock("before").acquired, flush=True)
+        child = os.fork()
+        if child == 0:
+            print(client.try_lock("child").acquired, client.try_lock("before").acquired, flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        print(client.try_lock("parent").acquired)
+        """,
+        node,
+    )
+    assert out.split() == ["True", "True", "False", "True"]
+    owners = {call.owner for call in node.calls(lockd_pb2.LockRequest) if isinstance(call, lockd_pb2.LockRequest)}
+    assert len(owners) == 2
+
+
+def test_a_child_forked_in_the_middle_of_a_call_is_told_so(node: FakeNode) -> None:
+    node.before.append(node.hang)
+    out = run(
+        """
+        import os, threading
+        from lockd_client import LockdClient, LockdError, transport
+        client = LockdClient(timeout=3)
+
+        def call():
+            try:
+                client.is_locked("a")
+            except LockdError:
+                pass
+
+        thread = threading.Thread(target=call, daemon=True)
+        thread.start()
+        while transport._FORK.calls == 0:
+            pass
+        child = os.fork()
+        if child == 0:
+            try:
+                client.is_locked("a")
+            except LockdError as error:
+                print(type(error).__name__, error.reason, flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        node,
+    )
+    assert out.split() == ["UnusableAfterFork", "UNUSABLE_AFTER_FORK"]

@@ -1,0 +1,44 @@
+"""In CI (CI=true) a test may be skipped only if allowed_skips.txt names it: a skipped test is one that was not run."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ALLOWED = Path(__file__).with_name("allowed_skips.txt")
+
+
+def allowed_skips() -> set[str]:
+    """Test ids, with their parameters or without."""
+    lines = (line.strip() for line in ALLOWED.read_text().splitlines())
+    return {line.split("|")[0].strip() for line in lines if line and not line.startswith("#")}
+
+
+class SkipGuard:
+    def __init__(self) -> None:
+        self.allowed = allowed_skips()
+        self.refused: list[str] = []
+
+    def look_at(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        skipped = report.skipped and not hasattr(report, "wasxfail")
+        if skipped and not {report.nodeid, report.nodeid.split("[")[0]} & self.allowed:
+            self.refused.append(report.nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.look_at(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.look_at(report)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.refused and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for nodeid in self.refused:
+            terminalreporter.write_line(f"skipped, and not in {ALLOWED.name}: {nodeid}", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI") == "true":
+        config.pluginmanager.register(SkipGuard(), "skip-guard")

@@ -1,0 +1,102 @@
+"""A simulated network: frames are lost, delayed, reordered and repeated, links cut one way or both."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+from lockd.raft.errors import LinkError
+from lockd.raft.ports import LinkEvents
+
+from .world import World
+
+if TYPE_CHECKING:
+    from .node import SimNode
+
+
+class Network:
+    def __init__(self, world: World) -> None:
+        self._world, self._rng = world, world.rng
+        self.nodes: dict[int, SimNode] = {}
+        self.cut: set[tuple[str, str]] = set()
+        """(from, to) by process name: nothing passes."""
+        self.loss = 0.02
+        self.repeats = 0.02
+        self._connections = 0
+
+    def passes(self, source: str, target: str) -> bool:
+        return (source, target) not in self.cut and self._rng.random() >= self.loss
+
+    def delay(self) -> float:
+        x = self._rng.random()
+        if x < 0.01:
+            return self._rng.uniform(0.1, 2.0)
+        return self._rng.uniform(0.02, 0.1) if x < 0.05 else self._rng.uniform(0.0002, 0.003)
+
+    def carry(self, source: str, target: str, deliver: Callable[[], object]) -> None:
+        """Delivers none, one or two times."""
+        for _ in range(2 if self._rng.random() < self.repeats else 1):
+            if self.passes(source, target):
+                self._world.later(self.delay(), deliver)
+
+    def next_connection(self) -> int:
+        self._connections += 1
+        return self._connections
+
+    # -- links between nodes
+
+    def node_is_up(self, node: "SimNode") -> None:
+        for peer in self.nodes.values():
+            if peer is not node:
+                self._world.later(self._rng.uniform(0.001, 0.1), self._connect, node, peer)
+                self._world.later(self._rng.uniform(0.001, 0.1), self._connect, peer, node)
+
+    def node_is_dead(self, node: "SimNode") -> None:
+        for peer in self.nodes.values():
+            if peer is not node and peer.process.alive:
+                self._world.later(self._rng.uniform(0.001, 0.2), self._disconnect, peer, node)
+
+    def _connect(self, node: "SimNode", peer: "SimNode") -> None:
+        if node.process.alive and peer.process.alive:
+            node.link.connections[peer.id] = self.next_connection()
+            node.process.call(node.replica.link_up, peer.id)
+
+    def _disconnect(self, node: "SimNode", peer: "SimNode") -> None:
+        if node.process.alive and not peer.process.alive and node.link.connections.pop(peer.id, None):
+            node.process.call(node.replica.link_down, peer.id)
+            if (node.name, peer.name) not in self.cut:
+                node.process.call(node.replica.link_refused, peer.id)
+
+
+class SimLink:
+    """A node's end: lockd.raft.ports.Link."""
+
+    def __init__(self, network: Network, node: "SimNode") -> None:
+        self._network, self._node = network, node
+        self.connections: dict[int, int] = {}
+
+    async def start(self, events: LinkEvents) -> None:
+        raise AssertionError("the network connects simulated nodes")
+
+    async def stop(self) -> None:
+        pass
+
+    def send(self, peer: int, data: bytes) -> None:
+        connection = self.connections.get(peer)
+        if connection is not None:
+            target = self._network.nodes[peer]
+            self._network.carry(
+                self._node.name, target.name, lambda: target.receive(self._node.id, connection, data)
+            )
+
+    async def fetch(self, peer: int, sha256: bytes, offset: int) -> AsyncIterator[bytes]:
+        target = self._network.nodes[peer]
+        process = target.process
+        body = target.replica.snapshot(sha256, offset)
+        if body is None:
+            raise LinkError("no such snapshot")
+        async for chunk in body:
+            await asyncio.sleep(self._network.delay())
+            lost = not self._network.passes(target.name, self._node.name)
+            if lost or not process.alive or process.paused_until > self._network._world.now:
+                raise LinkError("the connection broke")
+            yield chunk
