@@ -121,7 +121,11 @@ class _Node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        await self._listen()
+        try:
+            await self._listen()
+        except _CannotListen:
+            await self._server.stop(grace=None)  # gRPC's server, once started, complains if it is dropped
+            raise
         replica = asyncio.ensure_future(self._replica.run())
         watch = asyncio.ensure_future(self._watch())
         stop = asyncio.ensure_future(self._stop.wait())

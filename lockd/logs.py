@@ -66,10 +66,15 @@ def escape_values(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
     }
 
 
+def lead_with_the_event(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What every line has comes first."""
+    return {key: event[key] for key in ("timestamp", "level", "logger", "event") if key in event} | dict(event)
+
+
 def _rendering(format: Format, stream: TextIO) -> list[Processor]:
     is_terminal = stream.isatty()
     if format == "json" or (format == "auto" and not is_terminal):
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        return [structlog.processors.format_exc_info, lead_with_the_event, structlog.processors.JSONRenderer()]
     colors = is_terminal and not os.environ.get("NO_COLOR")
     plain: Callable[..., None] = structlog.dev.plain_traceback
     return [

@@ -18,8 +18,11 @@ def missed(condition: Callable[[], object], deadline_s: float, last: object) -> 
     return AssertionError(f"not within {deadline_s} s: {what} (last: {last!r})")
 
 
-def eventually(condition: Callable[[], T], deadline_s: float) -> T:
-    """The condition's first true value. It is asked at least once, and once more at the deadline."""
+def eventually(condition: Callable[[], T], deadline_s: float, *, every_s: float = POLL_S) -> T:
+    """The condition's first true value. It is asked at least once, and once more at the deadline.
+
+    every_s: between two questions; less than usual where the moment itself is what is measured.
+    """
     deadline = time.monotonic() + deadline_s
     while True:
         over = time.monotonic() >= deadline
@@ -27,7 +30,7 @@ def eventually(condition: Callable[[], T], deadline_s: float) -> T:
             return value
         if over:
             raise missed(condition, deadline_s, value)
-        time.sleep(POLL_S)
+        time.sleep(every_s)
 
 
 async def async_eventually(condition: Callable[[], T | Awaitable[T]], deadline_s: float) -> T:

@@ -79,9 +79,7 @@ def _with_request(command: c.Acquire | c.Release) -> pb.Command:
 
 
 def _request(request: c.Request) -> pb.Request:
-    return pb.Request(
-        caller=request.caller, id=request.id, asked=request.asked, not_after_ms=request.not_after_ms
-    )
+    return pb.Request(caller=request.caller, id=request.id, asked=request.asked, not_after_ms=request.not_after_ms)
 
 
 def _read_request(message: pb.Request) -> c.Request:
@@ -147,9 +145,7 @@ def _put_is_locked(i: c.IsLocked) -> pb.Command:
 
 def _put_list(ask: c.ListHolds) -> pb.Command:
     message = _base(ask)
-    message.list_holds.CopyFrom(
-        pb.ListHolds(prefix=ask.prefix, after=ask.after, limit=ask.limit, owner=ask.owner)
-    )
+    message.list_holds.CopyFrom(pb.ListHolds(prefix=ask.prefix, after=ask.after, limit=ask.limit, owner=ask.owner))
     return message
 
 

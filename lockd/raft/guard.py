@@ -57,7 +57,7 @@ def shape_append(message: Message, journal: Journal) -> Shaped:
     """Fault 3: PySyncObj cuts everything after prevLogIdx, matching or not, and so forgets what was acknowledged.
 
     Without a conflict it is given only what lies beyond our log; with one, the entries from there on. A
-    position that we compacted away is moved to our commit index, which every leader shares (fault 14).
+    position that we compacted away counts as our commit index, which every leader shares (fault 14).
     Raises Diverged for a conflict at or below the commit index.
     """
     commit = journal.getRaftCommitIndex()
@@ -66,8 +66,7 @@ def shape_append(message: Message, journal: Journal) -> Shaped:
     if prev > journal.last:
         return Shaped({**message, "entries": [], "commit_index": commit}, None)
     if prev < journal.first:
-        entries = [entry for entry in entries if entry[1] > commit]
-        prev, end = commit, max(end, commit)
+        end = max(end, commit)
     elif journal.term_of(prev) != prev_term:
         _must_be_uncommitted(prev, commit)
         return Shaped({**message, "entries": [], "commit_index": commit}, None)

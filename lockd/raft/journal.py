@@ -60,9 +60,9 @@ class Journal:
         self._term: int
         self._commit: int
         self.applied: int
-        self._term, voted = _PAIR.unpack(hard[_VOTE]) if _VOTE in hard else (0, -1)
+        self._term, voted = _unpacked(_PAIR, _VOTE, hard) or (0, -1)
         self._voted: int | None = None if voted < 0 else voted
-        self._commit, self.applied = _INDICES.unpack(hard[_PROGRESS]) if _PROGRESS in hard else (1, 1)
+        self._commit, self.applied = _unpacked(_INDICES, _PROGRESS, hard) or (1, 1)
         self.joined = _JOINED in hard
         self._check()
 
@@ -76,6 +76,11 @@ class Journal:
             raise JournalCorrupt(
                 f"the applied index {self.applied} lies outside of the log, which begins at {self.first}, "
                 f"and its committed part, which ends at {self._commit}"
+            )
+        if self._entries and self.term_of(self.last) > self._term:
+            raise JournalCorrupt(
+                f"log entry {self.last} is of term {self.term_of(self.last)}, the stored term is {self._term}: "
+                "a vote of this node may be lost"
             )
         if not self._entries and (self._term or self.applied > 1):
             raise JournalCorrupt(f"the log is empty, yet term {self._term} and applied index {self.applied} are stored")
@@ -195,6 +200,15 @@ class Journal:
 
     def _put_progress(self) -> None:
         self._batch.put(_PROGRESS, _INDICES.pack(self._commit, self.applied))
+
+
+def _unpacked(form: struct.Struct, key: bytes, stored: dict[bytes, bytes]) -> tuple[int, int] | None:
+    if key not in stored:
+        return None
+    if len(stored[key]) != form.size:
+        raise JournalCorrupt(f"the record {key.decode()} is damaged: {len(stored[key])} bytes, not {form.size}")
+    first, second = form.unpack(stored[key])
+    return first, second
 
 
 def _log_key(index: int) -> bytes:

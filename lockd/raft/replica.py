@@ -213,7 +213,7 @@ class Replica:
 
     @property
     def _has_work(self) -> bool:
-        alone = not self.others and self.journal.last > self.journal.getRaftCommitIndex()
+        alone = not self.others and self.engine.is_leader and self.journal.last > self.journal.getRaftCommitIndex()
         return self._woken or alone or self.engine.has_backlog
 
     async def _rest(self) -> None:
@@ -316,7 +316,7 @@ class Replica:
             return
         self.engine.acknowledge(peer, commit + 1, success=True)
         if manifest.index > commit and not self.snapshots.is_fetching and self._fetched is None:
-            self._start(self._fetch(peer, manifest))
+            self._start(self._keep(self.snapshots.fetch(self._link, peer, manifest)))
 
     # -- leading
 
@@ -466,8 +466,8 @@ class Replica:
         index = self.journal.applied
         self._start(self.snapshots.make(self._store.view(), index, self.journal.term_of(index)))
 
-    async def _fetch(self, peer: int, manifest: Manifest) -> None:
-        self._fetched = await self.snapshots.fetch(self._link, peer, manifest)
+    async def _keep(self, fetching: Coroutine[None, None, Body | None]) -> None:
+        self._fetched = await fetching
         self.wake()
 
     def _install(self) -> None:
@@ -475,7 +475,6 @@ class Replica:
         body, self._fetched = self._fetched, None
         if body is None:
             return
-        self._start(self.snapshots.forget(body.manifest))
         if body.manifest.index <= self.journal.applied:
             return
         self.state = body.state

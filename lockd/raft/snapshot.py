@@ -6,7 +6,7 @@ carries the file's SHA-256, and nothing of it is installed before the whole file
 
 import hashlib
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,13 +55,18 @@ class Snapshots:
     def is_making(self) -> bool:
         return self._making
 
-    async def make(self, view: View, index: int, term: int) -> None:
-        """Writes the state in view, which is that after entry index, and closes the view."""
-        self._making = True
+    def make(self, view: View, index: int, term: int) -> Coroutine[None, None, None]:
+        """Writes the state in view, which is that after entry index, and closes the view. One at a time."""
+        assert not self._making
+        self._making = True  # from this call on, not from the task's first step
+        return self._make(view, index, term)
+
+    async def _make(self, view: View, index: int, term: int) -> None:
         try:
             made = await self._offload(lambda: self._write(view, index, term))
             assert isinstance(made, Manifest)
             self.newest = made
+            await self._offload(lambda: self._remove_made(but=_made_name(index, term)))
             log.info("snapshot made", index=index, term=term, bytes=made.size)
         finally:
             self._making = False
@@ -80,19 +85,23 @@ class Snapshots:
             self._shelf.put(name, measured())
         finally:
             view.close()
-        for other in self._shelf.names():
-            if other.startswith("made-") and other != name:
-                self._shelf.remove(other)
         return Manifest(index, term, size, digest.digest())
 
+    def _remove_made(self, *, but: str) -> None:
+        for name in self._shelf.names():
+            if name.startswith("made-") and name != but:
+                self._shelf.remove(name)
+
     async def body(self, manifest: Manifest, offset: int) -> AsyncIterator[bytes]:
-        """The newest snapshot's bytes from offset."""
+        """A snapshot's bytes from offset, for as long as it is the newest: a short body makes the peer ask again.
+
+        The one worker thread does things in order: a read that it was given while the snapshot was the newest
+        comes before the file's removal.
+        """
         name = _made_name(manifest.index, manifest.term)
-        while offset < manifest.size:
+        while offset < manifest.size and self.newest == manifest:
             chunk = await self._offload(partial(self._shelf.read, name, offset, CHUNK_BYTES))
             assert isinstance(chunk, bytes)
-            if not chunk:
-                return  # a newer snapshot took its place; the fetching node sees a short body and asks again
             offset += len(chunk)
             yield chunk
 
@@ -106,9 +115,13 @@ class Snapshots:
     def is_fetching(self) -> bool:
         return self._fetching is not None
 
-    async def fetch(self, link: Link, peer: int, manifest: Manifest) -> Body | None:
+    def fetch(self, link: Link, peer: int, manifest: Manifest) -> Coroutine[None, None, Body | None]:
         """Fetches what is missing of the snapshot. None: it broke off, and the next call goes on from there."""
+        assert self._fetching is None
         self._fetching = manifest.sha256
+        return self._fetch(link, peer, manifest)
+
+    async def _fetch(self, link: Link, peer: int, manifest: Manifest) -> Body | None:
         name = f"fetched-{manifest.sha256.hex()}"
         try:
             await self._receive(link, peer, manifest, name)
@@ -119,14 +132,9 @@ class Snapshots:
             log.info("snapshot fetch broke off", peer=peer, error=str(error))
         except CodecError as error:
             log.warning("snapshot refused", peer=peer, error=str(error))
-            await self._offload(lambda: self._shelf.remove(name))
         finally:
             self._fetching = None
         return None
-
-    async def forget(self, manifest: Manifest) -> None:
-        """Removes a fetched file."""
-        await self._offload(lambda: self._shelf.remove(f"fetched-{manifest.sha256.hex()}"))
 
     async def _receive(self, link: Link, peer: int, manifest: Manifest, name: str) -> None:
         offset = await self._offload(lambda: self._shelf.size(name))
@@ -140,8 +148,9 @@ class Snapshots:
             raise LinkError(f"{offset} of {manifest.size} bytes came")
 
     def _read(self, manifest: Manifest, name: str) -> Body:
-        """Raises CodecError for a file that is not what its manifest says."""
+        """Decodes the file and removes it. Raises CodecError for one that is not what its manifest says."""
         data = self._shelf.read(name, 0, manifest.size + 1)
+        self._shelf.remove(name)
         if len(data) != manifest.size or hashlib.sha256(data).digest() != manifest.sha256:
             raise CodecError("the fetched file does not match its checksum")
         records = dict(_records(data))

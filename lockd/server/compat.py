@@ -27,9 +27,7 @@ class Locking:
 
     async def IsLocked(self, message: pb.LockName, caller: Caller) -> pb.LockState:  # noqa: N802 - gRPC's name
         bounds.check_name(message.name, self._admission.limits)
-        outcome = await self._admission.commit(
-            lambda call: c.IsLocked(call=call, name=message.name), caller.timeout_s
-        )
+        outcome = await self._admission.commit(lambda call: c.IsLocked(call=call, name=message.name), caller.timeout_s)
         assert isinstance(outcome, o.LockedState)
         return pb.LockState(name=message.name, is_locked=bool(outcome.holders))
 

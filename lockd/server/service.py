@@ -33,9 +33,7 @@ class LockService:
     async def Lock(self, message: pb.LockRequest, caller: Caller) -> pb.LockResponse:  # noqa: N802 - gRPC's name
         translate.check_lock(message, self._admission.limits)
         request = self._request(message, caller)
-        outcome = await self._admission.commit(
-            lambda call: translate.acquire(message, request, call), caller.timeout_s
-        )
+        outcome = await self._admission.commit(lambda call: translate.acquire(message, request, call), caller.timeout_s)
         return translate.lock_response(outcome, self._clock_ms)
 
     async def Unlock(self, message: pb.UnlockRequest, caller: Caller) -> pb.UnlockResponse:  # noqa: N802 - gRPC's name
@@ -49,9 +47,7 @@ class LockService:
 
     async def IsLocked(self, message: pb.IsLockedRequest, caller: Caller) -> pb.IsLockedResponse:  # noqa: N802 - gRPC's name
         bounds.check_name(message.name, self._admission.limits)
-        outcome = await self._admission.commit(
-            lambda call: c.IsLocked(call=call, name=message.name), caller.timeout_s
-        )
+        outcome = await self._admission.commit(lambda call: c.IsLocked(call=call, name=message.name), caller.timeout_s)
         assert isinstance(outcome, o.LockedState)
         found = translate.holders(outcome.holders)
         return pb.IsLockedResponse(is_locked=bool(found), holders=found, clock_ms=self._clock_ms)
@@ -80,9 +76,7 @@ class LockService:
         if not message.HasField("request"):
             return new_request(self._rng, caller, translate.asked(message), self._clock_ms)
         bounds.check_request_id(message.request.id, message.request.not_after_ms)
-        return c.Request(
-            caller.identity, message.request.id, translate.asked(message), message.request.not_after_ms
-        )
+        return c.Request(caller.identity, message.request.id, translate.asked(message), message.request.not_after_ms)
 
 
 def new_request(rng: Random, caller: Caller, asked: bytes, clock_ms: int) -> c.Request:

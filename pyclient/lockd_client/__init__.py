@@ -29,7 +29,6 @@ if TYPE_CHECKING:
         RequestTooOld,
         Unauthenticated,
         Unavailable,
-        UnusableAfterFork,
     )
     from lockd_client.values import Holder, LockAnswer, Outcome, Peer, RenewAnswer, RequestId, Status, UnlockAnswer
 
@@ -53,7 +52,6 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UnlockAnswer",
-    "UnusableAfterFork",
     "now",
 ]
 

@@ -64,9 +64,12 @@ class LockdClient:
     LOCKD_ENDPOINTS (comma separated), else 127.0.0.1:2080. They are tried in turn, beginning with the last that
     answered, until `timeout` seconds have passed. HTTP proxies are not used.
 
+    Forks: a fork waits up to a second for calls in flight, and then breaks their connections. Import lockd_client
+    before grpc: what makes gRPC survive a fork is read when grpc is loaded.
+
     Besides what is named at each call, all of them raise Unavailable, OutcomeUnknown (only those that change
-    something), InvalidArgument, LimitReached, PermissionDenied, Unauthenticated, CallFailed, ClientClosed and
-    UnusableAfterFork; all are LockdErrors.
+    something), InvalidArgument, LimitReached, PermissionDenied, Unauthenticated, CallFailed and ClientClosed; all are
+    LockdErrors.
     """
 
     def __init__(

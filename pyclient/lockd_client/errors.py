@@ -107,11 +107,3 @@ class ClientClosed(LockdError):
     """This client was closed. Make a new LockdClient."""
 
     default_reason = "CLIENT_CLOSED"
-
-
-class UnusableAfterFork(LockdError):
-    """This process was forked while another thread was inside a call to lockd, and gRPC does not survive that. Fork
-    before threads make calls, or start processes with multiprocessing's "spawn" or "forkserver".
-    """
-
-    default_reason = "UNUSABLE_AFTER_FORK"

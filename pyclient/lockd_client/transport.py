@@ -1,8 +1,9 @@
 """gRPC ends here: one channel per endpoint, one call at a time on it, and what became of that call.
 
-Forks. gRPC's state in a child is usable only if its fork support was on before it was loaded and no thread was inside
-a call at the fork (tried with grpcio 1.85.1: otherwise the child's first call hangs, past its deadline). So this module
-turns the support on, a child makes channels of its own, and one that cannot is told so instead of hanging.
+Forks. gRPC survives a fork only if its fork support was on before it was loaded and no thread is inside a call (tried
+with grpcio 1.85.1: otherwise the child hangs, in the fork itself or in its first call, past every deadline). So this
+module turns the support on; a fork holds back new calls, waits a while for those in flight and then breaks their
+connections, as any connection may break; and a child makes channels of its own.
 """
 
 import os
@@ -21,11 +22,12 @@ import grpc  # reads that when it is loaded
 from lockd_client import methods
 from lockd_client.attempts import Failure
 from lockd_client.clock import now
-from lockd_client.errors import ClientClosed, UnusableAfterFork
+from lockd_client.errors import ClientClosed
 from lockd_client.methods import AnswerT, Method, RequestT
 from lockd_client.proto import lockd_pb2
 
 SOUND_S = 2.0  # what a host that is off costs of the timeout
+FORK_S = 1.0  # how long a fork waits for calls in flight
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
 
 _OPTIONS = (
@@ -59,36 +61,54 @@ class Answer(Generic[_GotT]):
 
 
 class _Fork:
-    """What a child must know about the moment of the fork."""
+    """Keeps calls and forks apart."""
 
     def __init__(self) -> None:
         self.transports: weakref.WeakSet[Transport] = weakref.WeakSet()
-        self.lock = threading.Lock()
+        self.changed = threading.Condition()
         self.calls = 0
-        self.unusable = False
+        self.forks = 0
         self.parents: list[object] = []  # kept: closing a parent's channel here would disturb the parent's connection
 
     def enter(self) -> None:
-        if self.unusable:
-            raise UnusableAfterFork
-        with self.lock:
+        with self.changed:
+            while self.forks:
+                self.changed.wait()
             self.calls += 1
 
     def leave(self) -> None:
-        with self.lock:
+        with self.changed:
             self.calls -= 1
+            self.changed.notify_all()
+
+    def before(self) -> None:
+        with self.changed:
+            self.forks += 1
+            if self.changed.wait_for(self.is_quiet, FORK_S):
+                return
+        for transport in list(self.transports):
+            transport.disconnect()
+        with self.changed:
+            self.changed.wait_for(self.is_quiet, FORK_S)
+
+    def in_parent(self) -> None:
+        with self.changed:
+            self.forks -= 1
+            self.changed.notify_all()
 
     def in_child(self) -> None:
-        self.lock = threading.Lock()
-        self.unusable |= self.calls > 0
-        self.calls = 0
+        self.changed = threading.Condition()
+        self.calls = self.forks = 0
         for transport in self.transports:
             self.parents.append(transport.start_over())
+
+    def is_quiet(self) -> bool:
+        return self.calls == 0
 
 
 _FORK = _Fork()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_FORK.in_child)
+    os.register_at_fork(before=_FORK.before, after_in_parent=_FORK.in_parent, after_in_child=_FORK.in_child)
 
 
 class _Link:
@@ -124,7 +144,7 @@ class Transport:
     def call(
         self, endpoint: str, method: Method[RequestT, AnswerT], request: RequestT, timeout: float, *, sound: bool
     ) -> Answer[AnswerT] | Failure:
-        """One attempt of at most `timeout` seconds. Raises ClientClosed, UnusableAfterFork.
+        """One attempt of at most `timeout` seconds. Raises ClientClosed.
 
         sound: where the endpoint is not known to answer, ask it something harmless first, so that a call that changes
         something is not left in doubt by a host that is off.
@@ -150,6 +170,11 @@ class Transport:
         """Calls in flight end as failed. Closing twice is allowed."""
         with self._lock:
             self._closed.set()
+        self.disconnect()
+
+    def disconnect(self) -> None:
+        """Calls in flight end as failed; later ones connect again."""
+        with self._lock:
             links, self._links = self._links, {}
         for link in links.values():
             link.channel.close()
@@ -179,7 +204,9 @@ class Transport:
         except ValueError as error:  # what gRPC raises for a closed channel
             if self._closed.is_set():
                 raise ClientClosed from error
-            raise
+            if self._links.get(link.endpoint) is link:
+                raise
+            return Failure(endpoint=link.endpoint, code="CANCELLED", reason="", details=str(error), sent=False)
         link.answers = True
         return Answer(message, link.endpoint, sent)
 

@@ -39,6 +39,7 @@ def test_json_lines_where_there_is_no_terminal() -> None:
     (line,) = json_lines(stream)
     assert (line["event"], line["term"], line["level"], line["logger"]) == ("it leads", 3, "info", "lockd.x")
     assert str(line["timestamp"]).endswith("Z")
+    assert list(line) == ["timestamp", "level", "logger", "event", "term"]
 
 
 def test_the_standard_librarys_loggers_go_the_same_way() -> None:

@@ -29,6 +29,7 @@ class SimClient:
 
     def kill(self) -> None:
         self.process.kill()
+        self._referee.died(self.name)
 
     # -- calls
 

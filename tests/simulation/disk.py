@@ -1,20 +1,25 @@
 """A simulated disk: what was written and synced survives a crash, and nothing else."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from random import Random
+from collections.abc import Callable, Iterator, Mapping
 
 from lockd.persistence.memory import MemoryShelf
+
+from .world import World
 
 
 class Disk:
     """One node's store and shelf. It outlives the node's processes."""
 
-    def __init__(self, rng: Random) -> None:
-        self._rng = rng
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._rng = world.rng
         self.records: dict[bytes, bytes] = {}
         self.shelf = MemoryShelf()
         self.slowness = 1.0
+        self.deadly = 0.0
+        """How likely the process dies just before, or just after, a batch lands."""
+        self.on_death: Callable[[], None] = lambda: None
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((key, value) for key, value in self.records.items() if key.startswith(prefix)))
@@ -22,8 +27,15 @@ class Disk:
     async def write(self, batch: Mapping[bytes, bytes | None]) -> None:
         """Takes a while. A crash before the middle of it loses the whole batch, one after it nothing."""
         await asyncio.sleep(self._delay())
+        await self._may_die()
         self.land(batch)
+        await self._may_die()
         await asyncio.sleep(self._delay())
+
+    async def _may_die(self) -> None:
+        if self._rng.random() < self.deadly:
+            self.on_death()
+            await asyncio.get_running_loop().create_future()  # nobody steps a dead process
 
     def land(self, batch: Mapping[bytes, bytes | None]) -> None:
         for key, value in batch.items():
@@ -35,12 +47,30 @@ class Disk:
     def view(self) -> "View":
         return View(dict(self.records))
 
-    def crash(self) -> None:
-        """The process has died: what was under way is gone."""
-
     def _delay(self) -> float:
         spike = 30.0 if self._rng.random() < 0.01 else 1.0
         return self._rng.uniform(0.0001, 0.003) * self.slowness * spike
+
+
+class CarelessDisk(Disk):
+    """Says that a batch is written when it only remembers it: a crash loses what has not landed yet."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._landed: dict[bytes, bytes] = {}
+        self._life = 0
+
+    async def write(self, batch: Mapping[bytes, bytes | None]) -> None:
+        self.land(batch)
+        self._world.later(0.3, self._sync, self._life, dict(self.records))
+
+    def _sync(self, life: int, records: dict[bytes, bytes]) -> None:
+        if life == self._life:
+            self._landed = records
+
+    def crash(self) -> None:
+        self._life += 1
+        self.records = dict(self._landed)
 
 
 class View:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+from lockd.persistence.errors import StoreFailed
 from lockd.raft.errors import LinkError
 from lockd.raft.ports import LinkEvents
 
@@ -19,18 +20,24 @@ class Network:
         self.nodes: dict[int, SimNode] = {}
         self.cut: set[tuple[str, str]] = set()
         """(from, to) by process name: nothing passes."""
-        self.loss = 0.02
-        self.repeats = 0.02
+        self.loss = 0.0
+        self.repeats = 0.0
+        self.lateness = 0.0
+        """How many messages take up to late_s instead of a millisecond."""
+        self.late_s = 2.0
         self._connections = 0
+
+    @property
+    def now(self) -> float:
+        return self._world.now
 
     def passes(self, source: str, target: str) -> bool:
         return (source, target) not in self.cut and self._rng.random() >= self.loss
 
     def delay(self) -> float:
-        x = self._rng.random()
-        if x < 0.01:
-            return self._rng.uniform(0.1, 2.0)
-        return self._rng.uniform(0.02, 0.1) if x < 0.05 else self._rng.uniform(0.0002, 0.003)
+        if self._rng.random() < self.lateness:
+            return self._rng.uniform(0.003, self.late_s)
+        return self._rng.uniform(0.0002, 0.003)
 
     def carry(self, source: str, target: str, deliver: Callable[[], object]) -> None:
         """Delivers none, one or two times."""
@@ -61,7 +68,7 @@ class Network:
             node.process.call(node.replica.link_up, peer.id)
 
     def _disconnect(self, node: "SimNode", peer: "SimNode") -> None:
-        if node.process.alive and not peer.process.alive and node.link.connections.pop(peer.id, None):
+        if node.process.alive and not peer.process.alive and node.link.connections.pop(peer.id, 0):
             node.process.call(node.replica.link_down, peer.id)
             if (node.name, peer.name) not in self.cut:
                 node.process.call(node.replica.link_refused, peer.id)
@@ -84,9 +91,7 @@ class SimLink:
         connection = self.connections.get(peer)
         if connection is not None:
             target = self._network.nodes[peer]
-            self._network.carry(
-                self._node.name, target.name, lambda: target.receive(self._node.id, connection, data)
-            )
+            self._network.carry(self._node.name, target.name, lambda: target.receive(self._node.id, connection, data))
 
     async def fetch(self, peer: int, sha256: bytes, offset: int) -> AsyncIterator[bytes]:
         target = self._network.nodes[peer]
@@ -94,9 +99,16 @@ class SimLink:
         body = target.replica.snapshot(sha256, offset)
         if body is None:
             raise LinkError("no such snapshot")
-        async for chunk in body:
+        while True:
             await asyncio.sleep(self._network.delay())
-            lost = not self._network.passes(target.name, self._node.name)
-            if lost or not process.alive or process.paused_until > self._network._world.now:
+            passes = self._network.passes(target.name, self._node.name)
+            if not passes or not process.alive or process.paused_until > self._network.now:
                 raise LinkError("the connection broke")
+            try:
+                chunk = await anext(body, b"")
+            except StoreFailed as error:
+                # The read runs on this node's loop: if that was paused, the file may have been replaced since.
+                raise LinkError("the connection broke") from error
+            if not chunk:
+                return
             yield chunk

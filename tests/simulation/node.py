@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -11,16 +12,14 @@ from lockd.config import Limits
 from lockd.machine import commands as c
 from lockd.machine.outcomes import Applied
 from lockd.raft.engine import Timing
+from lockd.raft.errors import LinkError
 from lockd.raft.replica import Replica, Settings
 from lockd.server.service import Caller, LockService
 
-from .disk import Disk
+from . import disk
 from .network import Network, SimLink
 from .referee import Referee
 from .world import Process, World
-
-SETTINGS = Settings(timing=Timing(), compact_entries=40)
-"""A log so short that snapshots are everyday."""
 
 
 class SimClock:
@@ -44,14 +43,24 @@ class WatchedReplica(Replica):
 
 
 class SimNode:
-    def __init__(self, world: World, network: Network, referee: Referee, id: int, members: frozenset[int]) -> None:
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        referee: Referee,
+        id: int,
+        members: frozenset[int],
+        compact_entries: int,
+    ) -> None:
         self.world, self.network, self.referee = world, network, referee
         self.id, self.name, self.members = id, f"node{id}", members
-        self.disk = Disk(world.rng)
+        self._settings = Settings(timing=Timing(), compact_entries=compact_entries)
+        self.disk = disk.Disk(world)
         self.clock = SimClock(world, 1 + world.rng.choice((-0.01, 0.0, 0.01)))
         self.link = SimLink(network, self)
         self.process = Process(world, self.name)
         self.process.alive = False
+        self._worker_free = 0.0
         self.replica: Replica
         self.service: LockService
         network.nodes[id] = self
@@ -68,23 +77,18 @@ class SimNode:
             link=self.link,
             clock=self.clock,
             rng=rng,
-            offload=self._offload,
-            settings=SETTINGS,
+            offload=partial(self._offload, self.process),
+            settings=self._settings,
         )
         self.replica.referee = self.referee
         self.service = LockService(Admission(self.replica, Limits()), rng)
-        self.process.start(self._run())
+        self.process.start(self.replica.run())
         self.network.node_is_up(self)
-
-    async def _run(self) -> None:
-        try:
-            await self.replica.run()
-        except Exception as error:
-            self.world.failure = error
 
     def kill(self) -> None:
         self.process.kill()
-        self.disk.crash()
+        if isinstance(self.disk, disk.CarelessDisk):
+            self.disk.crash()
         self.network.node_is_dead(self)
 
     def receive(self, peer: int, connection: int, data: bytes) -> None:
@@ -98,10 +102,18 @@ class SimNode:
 
     async def _answer(self, method: str, message: Any, timeout_s: float, reply: Callable[[object], None]) -> None:
         try:
-            reply(await getattr(self.service, method)(message, Caller("sim", timeout_s)))
+            response = await getattr(self.service, method)(message, Caller("sim", timeout_s))
         except Refused as refused:
             reply(refused)
+            return
+        if method == "Lock" and response.acquired:
+            self.referee.acknowledged(response.token)
+        reply(response)
 
-    async def _offload(self, work: Callable[[], object]) -> object:
-        await asyncio.sleep(self.world.rng.uniform(0.0, 0.02))
+    async def _offload(self, process: Process, work: Callable[[], object]) -> object:
+        """One worker: what it was given first is done first."""
+        self._worker_free = max(self._worker_free, self.world.now) + self.world.rng.uniform(0.0, 0.02)
+        await asyncio.sleep(self._worker_free - self.world.now)
+        if not process.alive:  # a peer was reading from it
+            raise LinkError("the connection broke")
         return work()

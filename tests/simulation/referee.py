@@ -93,7 +93,6 @@ class Referee:
 
     def granted(self, belief: Belief, sent: float, remaining_s: float) -> None:
         """A client that sent its request at `sent`, in real time, was told that it holds the lock."""
-        self._must_be_durable(belief.token)
         if belief.deadline is not None:
             self.renewed(belief, sent, remaining_s)
         else:
@@ -115,6 +114,11 @@ class Referee:
             beliefs.remove(belief)
         self._kept.pop(belief.token, None)
 
+    def died(self, client: str) -> None:
+        """Who is dead believes nothing."""
+        for beliefs in self._beliefs.values():
+            beliefs[:] = [belief for belief in beliefs if belief.client != client]
+
     def broken(self, token: int) -> None:
         """An operator is about to release what a dead client left."""
         self._kept.pop(token, None)
@@ -134,7 +138,8 @@ class Referee:
         if len(standing) > 1:
             raise Violation(f"{name} is held by {' and '.join(f'{b.client} (token {b.token})' for b in standing)}")
 
-    def _must_be_durable(self, token: int) -> None:
+    def acknowledged(self, token: int) -> None:
+        """A grant is about to leave a node: it must be on the disks of a majority."""
         index = self._granted_at[token]
         having = [node.id for node in self.nodes.values() if _is_on_disk(node, index)]
         if 2 * len(having) <= len(self.nodes):

@@ -3,17 +3,22 @@
 One seed is one schedule: the same failure comes again with `--first SEED --seeds 1`, under any PYTHONHASHSEED.
 """
 
+import contextlib
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+from random import Random
 
 import click
 import structlog
 
 from .client import Operator, SimClient
+from .mutants import MUTANTS
 from .network import Network
 from .node import SimNode
 from .referee import Referee
@@ -23,16 +28,62 @@ TROUBLE_S = 25.0
 SETTLE_S = 12.0
 
 
+@dataclass(frozen=True)
+class Weather:
+    """What a seed is like. Each draws its own: troubles that never come together hide each other's faults.
+
+    After Groce et al., Swarm Testing, ISSTA 2012.
+    """
+
+    clients: int
+    compact_entries: int
+    loss: float
+    repeats: float
+    lateness: float
+    late_s: float
+    deadly_writes: float
+    between_troubles_s: float
+    troubles: tuple[str, ...]
+
+    @classmethod
+    def drawn(cls, rng: Random) -> "Weather":
+        return cls(
+            clients=rng.choice((2, 4, 6)),
+            compact_entries=rng.choice((8, 20, 60)),
+            loss=rng.choice((0.0, 0.02, 0.1)),
+            repeats=rng.choice((0.0, 0.02, 0.3)),
+            lateness=rng.choice((0.01, 0.05, 0.2)),
+            late_s=rng.choice((0.1, 1.0, 4.0)),
+            deadly_writes=rng.choice((0.0, 0.0, 0.005)),
+            between_troubles_s=rng.choice((0.2, 0.7, 2.0)),
+            troubles=tuple(sorted(rng.sample(TROUBLES, rng.randint(2, len(TROUBLES))))),
+        )
+
+
+TROUBLES = (
+    "crash", "crash_leader", "crash_all", "pause", "pause_leader", "cut", "cut_off_leader", "cut_off",
+    "heal", "slow_disk", "client_dies", "client_sleeps",
+)  # fmt: skip
+
+
 class Simulation:
     """Nodes, clients and trouble from one seed."""
 
     def __init__(self, seed: int, nodes: int = 3) -> None:
         self.world = World(seed)
         self.rng = self.world.rng
+        self.weather = Weather.drawn(self.rng)
         self.network = Network(self.world)
+        self.network.loss, self.network.repeats = self.weather.loss, self.weather.repeats
+        self.network.lateness, self.network.late_s = self.weather.lateness, self.weather.late_s
         self.referee = Referee(self.world)
         members = frozenset(range(1, nodes + 1))
-        self.nodes = [SimNode(self.world, self.network, self.referee, id, members) for id in sorted(members)]
+        self.nodes = [
+            SimNode(self.world, self.network, self.referee, id, members, self.weather.compact_entries)
+            for id in sorted(members)
+        ]
+        for node in self.nodes:
+            node.disk.on_death = partial(self._crash_node, node)
         self.referee.nodes = self.network.nodes
         self.clients: list[SimClient] = []
         self.dead: set[str] = set()
@@ -42,10 +93,10 @@ class Simulation:
         """Raises Violation, or what a node failed with."""
         for node in self.nodes:
             self.world.later(self.rng.uniform(0, 0.5), node.boot)
-        for _ in range(4):
+        for _ in range(self.weather.clients):
             self._new_client()
         operator = Operator(self.world, self.network, self.referee, self.dead)
-        self.world.later(2.0, self._trouble)
+        self.world.later(2.0, self._begin_trouble)
         self.world.run(TROUBLE_S)
         self._end_trouble()
         self.world.run(TROUBLE_S + SETTLE_S / 2)
@@ -60,12 +111,17 @@ class Simulation:
         client = SimClient(self.world, self.network, self.referee, f"client{len(self.clients) + 1}")
         self.clients.append(client)
 
+    def _begin_trouble(self) -> None:
+        for node in self.nodes:
+            node.disk.deadly = self.weather.deadly_writes
+        self._trouble()
+
     def _end_trouble(self) -> None:
         self.calm = True
         self.network.cut.clear()
-        self.network.loss = self.network.repeats = 0.0
+        self.network.loss = self.network.repeats = self.network.lateness = 0.0
         for node in self.nodes:
-            node.disk.slowness = 1.0
+            node.disk.slowness, node.disk.deadly = 1.0, 0.0
             if not node.process.alive:
                 node.boot()
 
@@ -83,50 +139,65 @@ class Simulation:
     def _trouble(self) -> None:
         if self.calm:
             return
-        trouble = self.rng.choice(
-            (self._crash, self._crash, self._crash_leader, self._pause, self._pause, self._cut, self._cut,
-             self._heal, self._crash_all, self._slow_disk, self._client_dies, self._client_sleeps)
-        )  # fmt: skip
-        trouble()
-        self.referee.counts[trouble.__name__.lstrip("_")] += 1
-        self.world.later(self.rng.uniform(0.2, 3.0), self._trouble)
+        kind = self.rng.choice(self.weather.troubles)
+        self.referee.counts[kind] += 1
+        getattr(self, f"_{kind}")()
+        self.world.later(self.rng.expovariate(1 / self.weather.between_troubles_s), self._trouble)
 
     def _leader(self) -> SimNode | None:
         alive = [node for node in self.nodes if node.process.alive]
         return next((node for node in alive if node.replica.engine.is_leader), None)
 
-    def _crash(self, node: SimNode | None = None) -> None:
-        node = node or self.rng.choice(self.nodes)
+    def _crash_node(self, node: SimNode) -> None:
         if node.process.alive:
             node.kill()
             self.world.later(self.rng.choice((0.05, 1.0, 6.0)) * self.rng.random(), self._reboot, node)
-
-    def _crash_leader(self) -> None:
-        self._crash(self._leader())
-
-    def _crash_all(self) -> None:
-        for node in self.nodes:
-            self._crash(node)
 
     def _reboot(self, node: SimNode) -> None:
         if not node.process.alive:
             node.boot()
 
-    def _pause(self) -> None:
-        node = self._leader() if self.rng.random() < 0.6 else self.rng.choice(self.nodes)
-        if node and node.process.alive:
-            node.process.pause(self.rng.choice((0.3, 1.5, 5.0)) * self.rng.random())
+    def _crash(self) -> None:
+        self._crash_node(self.rng.choice(self.nodes))
+
+    def _crash_leader(self) -> None:
+        if leader := self._leader():
+            self._crash_node(leader)
+
+    def _crash_all(self) -> None:
+        for node in self.nodes:
+            self._crash_node(node)
+
+    def _pause(self, node: SimNode | None = None) -> None:
+        node = node or self.rng.choice(self.nodes)
+        node.process.pause(self.rng.choice((0.3, 1.5, 5.0)) * self.rng.random())
+
+    def _pause_leader(self) -> None:
+        self._pause(self._leader())
+
+    def _names(self) -> list[str]:
+        clients = [client.name for client in self.clients if client.process.alive]
+        return [node.name for node in self.nodes] + clients
 
     def _cut(self) -> None:
-        """One way or both, between two, or one from all."""
-        names = [node.name for node in self.nodes] + [client.name for client in self.clients[-4:]]
-        one, two = self.rng.sample(names, 2)
-        if self.rng.random() < 0.4:
-            self.network.cut |= {(one, other) for other in names if other != one}
-            if self.rng.random() < 0.5:
-                self.network.cut |= {(other, one) for other in names if other != one}
-        else:
-            self.network.cut.add((one, two))
+        """Between two, one way."""
+        one, two = self.rng.sample(self._names(), 2)
+        self.network.cut.add((one, two))
+
+    def _cut_off(self, one: str = "") -> None:
+        """One from all others, one way or both."""
+        one = one or self.rng.choice(self._names())
+        others = [name for name in self._names() if name != one]
+        ways = self.rng.randint(1, 3)
+        if ways & 1:
+            self.network.cut |= {(one, other) for other in others}
+        if ways & 2:
+            self.network.cut |= {(other, one) for other in others}
+        self.world.later(self.rng.choice((1.0, 5.0)) * self.rng.random(), self._heal)
+
+    def _cut_off_leader(self) -> None:
+        if leader := self._leader():
+            self._cut_off(leader.name)
 
     def _heal(self) -> None:
         self.network.cut.clear()
@@ -152,36 +223,67 @@ class Result:
     failure: str = ""
 
 
-def simulate(seed: int, nodes: int = 3) -> Result:
+def simulate(seed: int, nodes: int = 3, mutant: str = "") -> Result:
+    """mutant: the number of the fault whose defences are switched off."""
+    off = MUTANTS[mutant][0]() if mutant else contextlib.nullcontext()
+    with off:
+        return _simulate(seed, nodes)
+
+
+def _simulate(seed: int, nodes: int) -> Result:
     simulation = Simulation(seed, nodes)
     try:
         return Result(seed, simulation.run())
     except Exception as error:
         where = f"seed {seed}, {nodes} nodes, at {simulation.world.now:.3f} s: {type(error).__name__}: {error}"
         return Result(seed, simulation.referee.counts, where + "\n" + traceback.format_exc())
+    finally:
+        for process in simulation.world.processes:
+            process.bury()
 
 
 def silence() -> None:
     structlog.configure(processors=[], wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
-def many(seeds: range, nodes: int, jobs: int) -> Iterator[Result]:
+def many(seeds: range, nodes: int, jobs: int, mutant: str = "") -> Generator[Result, None, None]:
     if jobs == 1:
         silence()
-        yield from (simulate(seed, nodes) for seed in seeds)
+        yield from (simulate(seed, nodes, mutant) for seed in seeds)
         return
     with ProcessPoolExecutor(jobs, initializer=silence) as pool:
-        yield from pool.map(simulate, seeds, [nodes] * len(seeds), chunksize=4)
+        try:
+            yield from pool.map(simulate, seeds, repeat(nodes), repeat(mutant))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def hunt(first: int, seeds: int, jobs: int) -> bool:
+    """Prints, for each defence that is switched off, the first seed that finds it. True if all are found."""
+    click.echo(f"{'fault':<6}{'switched off':<46}{'nodes':<7}{'seed':<7}what the simulator saw")
+    found = True
+    for number, (off, nodes) in MUTANTS.items():
+        results = many(range(first, first + seeds), nodes, jobs, number)
+        caught = next((result for result in results if result.failure), None)
+        results.close()
+        found &= caught is not None
+        seed, what = (str(caught.seed), caught.failure.splitlines()[0]) if caught else ("-", "NOT FOUND")
+        click.echo(f"{number:<6}{off.__name__:<46}{nodes:<7}{seed:<7}{what[what.find(' s: ') + 4 :]}")
+    return found
 
 
 @click.command()
+@click.option("--hunt", "hunting", is_flag=True, help="Switch the defences off, one at a time.")
+@click.option("--mutant", default="", help="Switch off the defences against this fault.")
 @click.option("--first", default=1, help="The first seed.")
 @click.option("--seeds", default=100, help="How many seeds in a row.")
 @click.option("--nodes", default=3, help="3 or 5.")
 @click.option("--jobs", default=2, help="Processes.")
-def main(first: int, seeds: int, nodes: int, jobs: int) -> None:
+def main(hunting: bool, mutant: str, first: int, seeds: int, nodes: int, jobs: int) -> None:
+    if hunting:
+        sys.exit(0 if hunt(first, seeds, jobs) else 1)
     totals: Counter[str] = Counter()
-    for result in many(range(first, first + seeds), nodes, jobs):
+    for result in many(range(first, first + seeds), nodes, jobs, mutant):
         totals += result.counts
         if result.failure:
             click.echo(f"VIOLATION: {result.failure}")

@@ -6,6 +6,7 @@ after SIGSTOP. The order of everything follows from the seed.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 import itertools
@@ -23,6 +24,7 @@ class World:
         self._due: list[tuple[float, int, Process | None, Any]] = []
         self._order = itertools.count()
         self.failure: BaseException | None = None
+        self.processes: list[Process] = []
 
     def at(self, when: float, process: "Process | None", handle: Any) -> None:
         heapq.heappush(self._due, (max(when, self.now), next(self._order), process, handle))
@@ -58,12 +60,17 @@ class Process:
         self.alive = True
         self.paused_until = 0.0
         self.loop = _Loop(self)
-        self._tasks: list[asyncio.Task[Any]] = []
+        world.processes.append(self)
 
     def start(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """What the work fails with ends the simulation."""
         task: asyncio.Task[Any] = asyncio.Task(work, loop=self.loop)
-        self._tasks.append(task)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        if not task.cancelled() and task.exception():
+            self.world.failure = self.world.failure or task.exception()
 
     def step(self, handle: asyncio.Handle) -> None:
         asyncio._set_running_loop(self.loop)
@@ -81,8 +88,14 @@ class Process:
 
     def kill(self) -> None:
         self.alive = False
+
+    def bury(self) -> None:
+        """After the simulation: what is left of its tasks goes without a word."""
+        self.alive = False
         for task in asyncio.all_tasks(self.loop):
-            task._log_destroy_pending = False  # type: ignore[attr-defined]  # a killed process says nothing
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            with contextlib.suppress(RuntimeError):
+                task.get_coro().close()  # type: ignore[union-attr]
 
 
 class _Loop(asyncio.AbstractEventLoop):

@@ -1,0 +1,179 @@
+"""Defences switched off, one fault at a time: the simulator must find each. `python -m tests.simulation.mutants`
+
+The numbers are those of docs/engine.md. Where several defences stand against one fault, all of them go.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+from lockd.machine import apply as machine
+from lockd.raft.engine import Engine, _Raft
+from lockd.raft.envelopes import Manifest
+from lockd.raft.guard import Ballot, Inbox, Message, Shaped
+from lockd.raft.journal import LOG, Journal
+from lockd.raft.replica import Replica
+
+from .disk import CarelessDisk
+
+Mutant = Callable[[], AbstractContextManager[None]]
+Off = Iterator[None]
+
+
+@contextlib.contextmanager
+def _in_any_order() -> Off:
+    with patch.object(Inbox, "is_fresh", lambda *_: True):
+        yield
+
+
+@contextlib.contextmanager
+def nothing_is_synced() -> Off:
+    """2: a write returns before it is on disk."""
+    with patch("tests.simulation.disk.Disk", CarelessDisk):
+        yield
+
+
+@contextlib.contextmanager
+def an_append_cuts() -> Off:
+    """3: PySyncObj is given append_entries as they come, in any order."""
+
+    def as_it_comes(message: Message, _journal: Journal) -> Shaped:
+        return Shaped(message, None)
+
+    with _in_any_order(), patch("lockd.raft.guard.shape_append", as_it_comes):
+        yield
+
+
+@contextlib.contextmanager
+def acknowledgements_of_any_term() -> Off:
+    """4: an acknowledgement counts whenever it comes."""
+
+    def as_it_comes(message: Message, **_: Any) -> Message:
+        return message
+
+    with _in_any_order(), patch("lockd.raft.guard.admits_acknowledgement", as_it_comes):
+        yield
+
+
+@contextlib.contextmanager
+def older_snapshots_are_installed() -> Off:
+    """5: a snapshot is fetched and installed whenever it is offered, behind what is applied or not."""
+    install = Replica._install
+
+    def whenever(self: Replica, peer: int, term: int, manifest: Manifest) -> None:
+        self.engine.deliver(peer, term, {"type": "append_entries", "term": term, "serialized": None})
+        if manifest.index and not self.snapshots.is_fetching and self._fetched is None:
+            self._start(self._keep(self.snapshots.fetch(self._link, peer, manifest)))
+
+    def anyway(self: Replica) -> None:
+        if self._fetched is not None:
+            self.journal.applied = 0
+        install(self)
+
+    with patch.object(Replica, "_consider", whenever), patch.object(Replica, "_install", anyway):
+        yield
+
+
+@contextlib.contextmanager
+def a_message_without_position_commits() -> Off:
+    """6: a snapshot's heartbeat commits whatever the follower's log ends with."""
+
+    def to_the_end(message: Message, journal: Journal) -> Message:
+        return {**message, "commit_index": journal.last}
+
+    with patch("lockd.raft.guard.without_position", to_the_end):
+        yield
+
+
+@contextlib.contextmanager
+def the_log_is_cut_before_the_state_is_written() -> Off:
+    """7: what makes the cut harmless comes in a write of its own, afterwards."""
+    write = Replica._write
+
+    async def in_two(self: Replica) -> None:
+        records = self.batch.records
+        cut = {key: None for key, value in records.items() if value is None and key.startswith(LOG)}
+        if cut:
+            await self._store.write(cut)
+        await write(self)
+
+    with patch.object(Replica, "_write", in_two):
+        yield
+
+
+@contextlib.contextmanager
+def a_snapshot_is_labelled_ahead() -> Off:
+    """8: the picture is taken before the state that its label names has been written."""
+    write = Replica._write
+
+    async def too_soon(self: Replica) -> None:
+        if self._snapshot_wanted:
+            self._make_snapshot()
+        await write(self)
+
+    with patch.object(Replica, "_write", too_soon):
+        yield
+
+
+@contextlib.contextmanager
+def messages_overtake_the_sync() -> Off:
+    """9: acknowledgements and answers leave, and this node's own copy counts, before the sync."""
+    write = Replica._write
+
+    async def overtaken(self: Replica) -> None:
+        self._synced_index = self.journal.last
+        self._flush()
+        await write(self)
+
+    with patch.object(Replica, "_write", overtaken):
+        yield
+
+
+@contextlib.contextmanager
+def votes_are_counted_not_attributed() -> Off:
+    """10: a vote that comes twice counts twice. Shows with five nodes."""
+    with _in_any_order(), patch.object(Ballot, "admits", lambda *_: True):
+        yield
+
+
+@contextlib.contextmanager
+def what_was_queued_enters_a_later_term() -> Off:
+    """12: entries wait in PySyncObj's queue for whatever leadership comes next, and count in its term."""
+
+    def queued(self: Engine, data: bytes) -> int:
+        self._raft._applyCommand(data, None, 0)
+        return 0
+
+    def whatever_term(state: Any, entry: Any, append_term: int) -> bool:
+        del append_term
+        return bool(entry.epoch <= state.scalars.epoch)
+
+    init = _Raft.__init__
+
+    def waiting(self: _Raft, *args: Any) -> None:
+        init(self, *args)
+        self.conf.commandsWaitLeader = True
+
+    with (
+        patch.object(Engine, "append", queued),
+        patch.object(machine, "counts", whatever_term),
+        patch.object(_Raft, "__init__", waiting),
+    ):
+        yield
+
+
+MUTANTS: dict[str, tuple[Mutant, int]] = {
+    "2": (nothing_is_synced, 3),
+    "3": (an_append_cuts, 3),
+    "4": (acknowledgements_of_any_term, 3),
+    "5": (older_snapshots_are_installed, 3),
+    "6": (a_message_without_position_commits, 3),
+    "7": (the_log_is_cut_before_the_state_is_written, 3),
+    "8": (a_snapshot_is_labelled_ahead, 3),
+    "9": (messages_overtake_the_sync, 3),
+    "10": (votes_are_counted_not_attributed, 5),
+    "12": (what_was_queued_enters_a_later_term, 3),
+}
+"""By the fault's number: what is switched off, and in a cluster of how many nodes it shows."""
