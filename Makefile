@@ -42,6 +42,10 @@ run: $(STAMP)  ## start three nodes on loopback; Ctrl-C stops them, their state 
 test: $(STAMP)  ## run the tests; ARGS go to pytest: make test ARGS='-k raft -x'
 	@$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: integration
+integration: $(STAMP)  ## crash, pause and restart real nodes, and print figures; ARGS: names of scenarios
+	@$(BIN)/python scripts/integration $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP)  ## style, types, who imports whom, generated code
 	$(BIN)/ruff check

@@ -251,7 +251,6 @@ class _Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
             raftMaxTimeout=timing.election_max,
             appendEntriesPeriod=timing.heartbeat,
             leaderFallbackTimeout=timing.election_max,
-            appendEntriesBatchSizeBytes=ENTRY_BYTES_MAX,
         )
         super().__init__(me, others, conf, nodeClass=Node, transport=engine.mailbox)
         self._SyncObj__raftLastApplied = engine.journal.applied

@@ -64,6 +64,7 @@ class Journal:
         self._voted: int | None = None if voted < 0 else voted
         self._commit, self.applied = _unpacked(_INDICES, _PROGRESS, hard) or (1, 1)
         self.joined = _JOINED in hard
+        self._changed_from: int | None = None
         self._check()
 
     def _check(self) -> None:
@@ -84,6 +85,18 @@ class Journal:
             )
         if not self._entries and (self._term or self.applied > 1):
             raise JournalCorrupt(f"the log is empty, yet term {self._term} and applied index {self.applied} are stored")
+
+    @property
+    def synced(self) -> int:
+        """Up to here the log is on disk as it stands."""
+        return self.last if self._changed_from is None else self._changed_from - 1
+
+    def note_synced(self) -> None:
+        """The batch with everything up to now has been written."""
+        self._changed_from = None
+
+    def _changes_from(self, index: int) -> None:
+        self._changed_from = index if self._changed_from is None else min(index, self._changed_from)
 
     # -- by index
 
@@ -140,6 +153,7 @@ class Journal:
     # -- PySyncObj's Journal contract
 
     def add(self, command: bytes, idx: int, term: int) -> None:
+        self._changes_from(idx)
         self._entries.append((command, idx, term))
         self.bytes += len(command)
         self._batch.put(_log_key(idx), _encode_entry(command, idx, term), urgent=True)
@@ -149,6 +163,7 @@ class Journal:
         self._entries = []
 
     def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803 - PySyncObj's names
+        self._changes_from(self.first + entryFrom)
         self._drop(self._entries[entryFrom:])
         del self._entries[entryFrom:]
 

@@ -1,6 +1,6 @@
-"""One leadership: its epoch, and the cluster's time as this leader reads it."""
+"""One leadership: its epoch, the cluster's time as this leader reads it, and the commands that wait for its log."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
@@ -29,3 +29,27 @@ class Reign:
         self._reading_ms += 1000 * min(max(0.0, now - self._read_at), self.cap_s)
         self._read_at = now
         return int(self._reading_ms)
+
+
+@dataclass(slots=True)
+class Commands:
+    """Encoded commands in the order of their arrival."""
+
+    waiting: list[bytes] = field(default_factory=list)
+    size: int = 0
+    """Bytes."""
+
+    def put(self, command: bytes) -> None:
+        self.waiting.append(command)
+        self.size += len(command)
+
+    def take(self, bytes_max: int) -> list[bytes]:
+        """As many from the front as stay within bytes_max, at least one if there is one."""
+        size = count = 0
+        for command in self.waiting:
+            if count and size + len(command) > bytes_max:
+                break
+            size, count = size + len(command), count + 1
+        taken, self.waiting = self.waiting[:count], self.waiting[count:]
+        self.size -= size
+        return taken

@@ -21,6 +21,7 @@ from lockd.machine.state import State
 
 from . import codec, envelopes
 from .calls import Calls
+from .compaction import Compaction
 from .engine import Engine, Timing
 from .envelopes import Ask, Content, Envelope, Manifest, Propose, Report
 from .errors import CodecError, Fatal, JournalCorrupt, NoLeader, OutcomeUnknown
@@ -28,7 +29,7 @@ from .guard import Inbox, Message
 from .joining import Joining
 from .journal import Journal, OpenBatch
 from .ports import Link, Offload, Shelf, Store
-from .reign import Reign
+from .reign import Commands, Reign
 from .snapshot import Body, Snapshots
 
 log = structlog.get_logger(__name__)
@@ -50,9 +51,6 @@ INBOX_MAX = 20_000
 
 DEAD_LEADER_STAGGER_S = 0.03
 """Between the nodes that stand when the leader's process is known dead."""
-
-SNAPSHOT_HOLD_S = 60.0
-"""How long after an offer the log is kept from the offered snapshot on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +93,7 @@ class Replica:
         )
         self.calls = Calls(me, rng.getrandbits(63))
         self.snapshots = Snapshots(shelf, offload)
+        self.compaction = Compaction(self.journal, self.snapshots, settings.compact_entries, settings.compact_bytes)
         self.reign: Reign | None = None
         self.connected: set[int] = set()
         self._joining = Joining(self.others)
@@ -102,13 +101,9 @@ class Replica:
         self._inbox_order = Inbox()
         self._sequence = dict.fromkeys(sorted(self.others), 0)
         self._outbox: list[tuple[int, int, Content]] = []
-        self._open: list[bytes] = []
-        self._open_bytes = 0
+        self._open = Commands()
         self._answers: list[tuple[int, Applied]] = []
-        self._synced_index = 0
         self._fetched: Body | None = None
-        self._offered_at = float("-inf")
-        self._snapshot_wanted = False
         self._alarm: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
@@ -193,7 +188,7 @@ class Replica:
             await self._turn()
             if not self._has_work:
                 await self._rest()
-        self._snapshot_wanted = False
+        self.compaction.wanted = False
         await self._write()
 
     def stop(self) -> None:
@@ -237,10 +232,10 @@ class Replica:
         self._lead()
         self._send_calls(now)
         self._close_entry()
-        self._compact(now)
+        self.compaction.cut(now)
         self._collect_outbox()
-        self._tell(self._synced_index)
-        if self.batch.urgent or self._snapshot_wanted:
+        self._tell()
+        if self.batch.urgent or self.compaction.wanted:
             await self._write()
         self._flush()
 
@@ -248,12 +243,11 @@ class Replica:
         """The barrier: one atomic, synced write of everything since the last one."""
         for change in self.state.take_changes():
             self.batch.put(*codec.encode_change(change))
-        last = self.journal.last
         if self.batch.records:
             await self._store.write(self.batch.take())
-        self._synced_index = last
-        if self._snapshot_wanted:
-            self._make_snapshot()
+        self.journal.note_synced()
+        if self.compaction.wanted:
+            self.compaction.start(self._store, self._start)
 
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, []
@@ -261,10 +255,11 @@ class Replica:
             if peer in self.connected:
                 self._sequence[peer] += 1
                 self._link.send(peer, envelopes.encode(Envelope(term, self._sequence[peer], content)))
-        self._tell(self._synced_index)
+        self._tell()
 
-    def _tell(self, synced: int) -> None:
+    def _tell(self) -> None:
         """Answers the calls whose entries are on this node's disk."""
+        synced = self.journal.synced
         kept = [(index, applied) for index, applied in self._answers if index > synced]
         ready = [applied for index, applied in self._answers if index <= synced]
         self._answers = kept
@@ -295,7 +290,7 @@ class Replica:
         if self.reign is None or not self.engine.is_leader:
             return
         for command in commands:
-            if self._open_bytes > OPEN_BYTES_MAX:
+            if self._open.size > OPEN_BYTES_MAX:
                 log.warning("proposals dropped: too many wait for the log", peer=peer)
                 return
             try:
@@ -303,7 +298,7 @@ class Replica:
             except CodecError as error:
                 log.warning("proposal dropped", peer=peer, error=str(error))
                 continue
-            self._put_open(command)
+            self._open.put(command)
 
     def _consider(self, peer: int, term: int, manifest: Manifest) -> None:
         """A leader whose log begins after our end: it counts as a heartbeat, and may offer a snapshot.
@@ -336,26 +331,22 @@ class Replica:
 
     def _lay_down(self) -> None:
         """What was open here is sent again by the nodes whose callers wait for it."""
-        self.reign, self._open, self._open_bytes = None, [], 0
+        self.reign, self._open = None, Commands()
 
     def _send_calls(self, now: float) -> None:
         if self.engine.is_leader:
             if self.reign and self.reign.begun:
                 for parked in self.calls.to_send((self.me, self.engine.term), now):
-                    self._put_open(parked.command)
+                    self._open.put(parked.command)
             return
         leader = self.engine.leader
         if leader is None or leader not in self.connected or not len(self.calls):
             return
-        commands = [parked.command for parked in self.calls.to_send((leader, self.engine.term), now)]
-        while commands:
-            part = _first_bytes(commands, BATCH_BYTES)
-            self._say(leader, Propose(tuple(part)))
-            commands = commands[len(part) :]
-
-    def _put_open(self, command: bytes) -> None:
-        self._open.append(command)
-        self._open_bytes += len(command)
+        commands = Commands()
+        for parked in self.calls.to_send((leader, self.engine.term), now):
+            commands.put(parked.command)
+        while commands.waiting:
+            self._say(leader, Propose(tuple(commands.take(BATCH_BYTES))))
 
     def _close_entry(self) -> None:
         """Group commit: what arrived while the last round ran becomes one entry."""
@@ -368,11 +359,9 @@ class Replica:
         if self._handing_over:
             self.engine.transfer()
             return
-        if not self._open and not self._is_due(stamp_ms):
+        if not self._open.waiting and not self._is_due(stamp_ms):
             return
-        commands = _first_bytes(self._open, BATCH_BYTES)
-        self._open = self._open[len(commands) :]
-        self._open_bytes -= sum(map(len, commands))
+        commands = self._open.take(BATCH_BYTES)
         reign.in_flight = self.engine.append(codec.encode_batch(reign.term, stamp_ms, commands))
 
     def _is_due(self, stamp_ms: int) -> bool:
@@ -437,35 +426,6 @@ class Replica:
 
     # -- log and snapshots
 
-    def _compact(self, now: float) -> None:
-        """Cuts the log to half of its bound, in the batch that holds the applied state."""
-        entries, size = len(self.journal), self.journal.bytes
-        limit = self._settings
-        if entries <= limit.compact_entries and size <= limit.compact_bytes:
-            return
-        keep = min(limit.compact_entries, entries * limit.compact_bytes // max(size, 1)) // 2
-        cut = self.journal.applied - keep
-        newest = self.snapshots.newest
-        held = newest is not None and now - self._offered_at < SNAPSHOT_HOLD_S
-        if newest and held and size < 4 * limit.compact_bytes:
-            cut = min(cut, newest.index)
-        self.journal.compact(max(cut, self.journal.first))
-
-    def _offer(self) -> Manifest:
-        """A snapshot from which our log goes on, or none yet and one is made."""
-        newest = self.snapshots.newest
-        self._offered_at = self._clock.monotonic()
-        if newest and newest.index >= self.journal.first:
-            return newest
-        self._snapshot_wanted = not self.snapshots.is_making
-        return Manifest()
-
-    def _make_snapshot(self) -> None:
-        """Right after a write: what the store holds is the state after the applied index, no more and no less."""
-        self._snapshot_wanted = False
-        index = self.journal.applied
-        self._start(self.snapshots.make(self._store.view(), index, self.journal.term_of(index)))
-
     async def _keep(self, fetching: Coroutine[None, None, Body | None]) -> None:
         self._fetched = await fetching
         self.wake()
@@ -499,7 +459,7 @@ class Replica:
 
     def _on_the_wire(self, message: Message) -> Content:
         if message["type"] == "append_entries" and "prevLogIdx" not in message:
-            return self._offer()
+            return self.compaction.offer(self._clock.monotonic())
         return message
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -519,16 +479,6 @@ def _stored_state(store: Store) -> State:
         return State.restored(codec.decode_records(store.scan(codec.STATE)))
     except (CodecError, ValueError) as error:
         raise JournalCorrupt(f"the stored state is damaged: {error}") from error
-
-
-def _first_bytes(commands: list[bytes], bound: int) -> list[bytes]:
-    """As many from the front as stay within bound bytes, at least one if there is one."""
-    size = 0
-    for place, command in enumerate(commands):
-        size += len(command)
-        if size > bound and place:
-            return commands[:place]
-    return commands
 
 
 def _expire(future: asyncio.Future[Outcome]) -> None:

@@ -132,6 +132,7 @@ class Snapshots:
             log.info("snapshot fetch broke off", peer=peer, error=str(error))
         except CodecError as error:
             log.warning("snapshot refused", peer=peer, error=str(error))
+            await self._offload(lambda: self._shelf.remove(name))
         finally:
             self._fetching = None
         return None
@@ -142,6 +143,8 @@ class Snapshots:
         if offset >= manifest.size:
             return
         async for chunk in link.fetch(peer, manifest.sha256, offset):
+            if offset + len(chunk) > manifest.size:
+                raise CodecError(f"more than its {manifest.size} bytes came")
             await self._offload(partial(self._shelf.append, name, offset, chunk))
             offset += len(chunk)
         if offset < manifest.size:

@@ -14,7 +14,7 @@ class ClusterService:
         """addresses: where each member serves clients, by node id."""
         self._replica, self._addresses, self._version = replica, addresses, version
 
-    async def Status(self, message: pb.StatusRequest, caller: Caller) -> pb.StatusResponse:  # noqa: ARG002, N802 - gRPC's shape
+    async def Status(self, message: pb.StatusRequest, caller: Caller) -> pb.StatusResponse:  # noqa: N802 - gRPC's shape
         replica = self._replica
         engine, journal, scalars = replica.engine, replica.journal, replica.state.scalars
         leader = engine.leader or 0

@@ -1,7 +1,7 @@
 """gRPC's side of a call: decoding that answers, deadlines, and errors from the one table."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -61,7 +61,6 @@ def _deserializer(method: MethodDescriptor) -> Callable[[bytes], Message | Undec
 
 def _answering(handler: Handler, method: MethodDescriptor, default_timeout_s: float) -> Any:
     async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        reason, message = Reason.INTERNAL, Reason.INTERNAL.value
         try:
             if isinstance(request, Undecodable):
                 raise Refused(
@@ -71,15 +70,18 @@ def _answering(handler: Handler, method: MethodDescriptor, default_timeout_s: fl
                 )
             return await handler(request, Caller(context.peer(), _timeout_s(context, default_timeout_s)))
         except Refused as refused:
-            reason, message = refused.reason, str(refused)
-        except Exception as error:  # noqa: BLE001 - the edge: the caller is told, the log has the rest
+            await _abort(context, refused.reason, str(refused))
+        except Exception as error:  # the edge: the caller is told that it failed, the log has the rest
             log.exception("a call failed", method=method.full_name)
-            message = f"{message}: {type(error).__name__}"
-        code = CODES[reason]
-        trailers = ((REASON_TRAILER, reason.name), (_STATUS_TRAILER, _details(code, reason, message)))
-        await context.abort(code, message, trailing_metadata=trailers)
+            await _abort(context, Reason.INTERNAL, f"{Reason.INTERNAL.value}: {type(error).__name__}")
 
     return answer
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], reason: Reason, message: str) -> NoReturn:
+    code = CODES[reason]
+    trailers = ((REASON_TRAILER, reason.name), (_STATUS_TRAILER, _details(code, reason, message)))
+    await context.abort(code, message, trailing_metadata=trailers)
 
 
 def _timeout_s(context: grpc.aio.ServicerContext[Any, Any], default_s: float) -> float:

@@ -126,7 +126,7 @@ class LockdClient:
         self,
         name: str,
         *,
-        ttl: float = 0.0,
+        ttl: float,
         owner: str | None = None,
         reason: str = "",
         metadata: Mapping[str, str] | None = None,

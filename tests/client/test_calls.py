@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,8 @@ def test_lock_renew_unlock(client: LockdClient) -> None:
 
 
 def test_what_is_not_held_is_false(client: LockdClient) -> None:
-    token = client.try_lock("a", owner="first").token
-    second = client.try_lock("a")
+    token = client.try_lock("a", owner="first", ttl=0).token
+    second = client.try_lock("a", ttl=0)
     assert not second
     assert (second.outcome, second.token, second.remaining()) == (Outcome.HELD_BY_OTHER, 0, 0.0)
     assert [holder.owner for holder in second.holders] == ["first"]
@@ -82,7 +83,7 @@ def test_the_deadline_counts_from_the_sending_less_a_margin(client: LockdClient)
 
 
 def test_a_hold_without_a_ttl_has_no_deadline(client: LockdClient) -> None:
-    assert client.try_lock("a").remaining() == float("inf")
+    assert client.try_lock("a", ttl=0).remaining() == float("inf")
 
 
 @pytest.mark.parametrize(("ttl", "sent_ms"), [(2, 2000), (2.0005, 2001), (0.0001, 1), (30.1, 30100), (0, 0)])
@@ -94,7 +95,7 @@ def test_a_ttl_is_rounded_up(node: FakeNode, client: LockdClient, ttl: float, se
 
 
 def test_the_default_owner_is_this_process(client: LockdClient) -> None:
-    client.try_lock("a")
+    client.try_lock("a", ttl=0)
     (holder,) = client.holders("a")
     assert holder.owner.endswith(f":{os.getpid()}")
     assert "@" in holder.owner
@@ -103,8 +104,8 @@ def test_the_default_owner_is_this_process(client: LockdClient) -> None:
 def test_list_reads_every_page(client: LockdClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lockd_client.client.PAGE", 3)
     for number in range(8):
-        client.try_lock(f"n/{number}", owner="even" if number % 2 == 0 else "odd")
-    client.try_lock("other")
+        client.try_lock(f"n/{number}", owner="even" if number % 2 == 0 else "odd", ttl=0)
+    client.try_lock("other", ttl=0)
     assert [holder.name for holder in client.list("n/")] == [f"n/{number}" for number in range(8)]
     assert [holder.name for holder in client.list("n/", owner="odd")] == ["n/1", "n/3", "n/5", "n/7"]
     assert list(client.list("nothing")) == []
@@ -118,7 +119,7 @@ def test_status(node: FakeNode, client: LockdClient) -> None:
 
 
 def test_every_changing_call_has_an_id_of_its_own_that_the_clock_bounds(node: FakeNode, client: LockdClient) -> None:
-    token = client.try_lock("a").token
+    token = client.try_lock("a", ttl=0).token
     node.clock_ms += 5000
     client.is_locked("a")
     client.unlock(token)
@@ -135,10 +136,10 @@ def test_every_changing_call_has_an_id_of_its_own_that_the_clock_bounds(node: Fa
 def test_a_clock_seen_long_ago_is_read_again(
     node: FakeNode, client: LockdClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.try_lock("a")
+    client.try_lock("a", ttl=0)
     node.clock_ms += 600_000
     monkeypatch.setattr("lockd_client.client.CLOCK_FRESH_S", 0.0)
-    client.try_lock("b")
+    client.try_lock("b", ttl=0)
     last = node.calls(lockd_pb2.LockRequest)[-1]
     assert isinstance(last, lockd_pb2.LockRequest)
     assert last.request.not_after_ms == 1_600_000 + 240_000
@@ -152,7 +153,7 @@ def test_a_ttl_out_of_range_is_refused_before_sending(node: FakeNode, client: Lo
 
 
 def test_text_that_is_not_utf8_is_refused_before_sending(node: FakeNode, client: LockdClient) -> None:
-    for call in (client.Lock, client.try_lock, client.is_locked, client.holders):
+    for call in (client.Lock, partial(client.try_lock, ttl=0), client.is_locked, client.holders):
         with pytest.raises(InvalidArgument):
             call("\udcff")
     assert not node.calls(lockd_pb2.LockRequest)
@@ -160,7 +161,7 @@ def test_text_that_is_not_utf8_is_refused_before_sending(node: FakeNode, client:
 
 def test_threads_share_a_client(client: LockdClient) -> None:
     won: list[bool] = []
-    threads = [threading.Thread(target=lambda: won.append(client.try_lock("a").acquired)) for _ in range(16)]
+    threads = [threading.Thread(target=lambda: won.append(client.try_lock("a", ttl=0).acquired)) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -169,11 +170,11 @@ def test_threads_share_a_client(client: LockdClient) -> None:
 
 
 def test_a_closed_client_says_so(client: LockdClient) -> None:
-    client.try_lock("a")
+    client.try_lock("a", ttl=0)
     client.close()
     client.close()
     with pytest.raises(lockd_client.ClientClosed, match="Make a new LockdClient"):
-        client.try_lock("b")
+        client.try_lock("b", ttl=0)
 
 
 def test_closing_ends_calls_in_flight(node: FakeNode, client: LockdClient) -> None:

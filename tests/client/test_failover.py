@@ -56,7 +56,7 @@ def lock_requests(*nodes: FakeNode) -> list[lockd_pb2.LockRequest]:
 
 def test_a_node_that_is_down_is_passed_over(nodes: list[FakeNode], closed_port: int) -> None:
     with LockdClient(endpoints=[f"127.0.0.1:{closed_port}", nodes[0].endpoint]) as client:
-        assert client.try_lock("a")
+        assert client.try_lock("a", ttl=0)
         assert client.Lock("b")
         assert client.status().node_id == 1
 
@@ -117,7 +117,7 @@ def test_a_node_that_hangs_costs_one_attempt(
     client.is_locked("a")  # connected, and the clock is known
     nodes[0].before.append(nodes[0].hang)
     started = time.monotonic()
-    assert client.try_lock("a")
+    assert client.try_lock("a", ttl=0)
     assert 0.3 <= time.monotonic() - started < 5
     first, second = lock_requests(*nodes)
     assert first == second
@@ -127,7 +127,7 @@ def test_a_clock_from_a_node_that_lags_is_read_again(nodes: list[FakeNode], clie
     client.is_locked("a")
     nodes[0].before.append(Fail(grpc.StatusCode.FAILED_PRECONDITION, "TOO_OLD"))
     nodes[0].clock_ms = 9_000_000
-    assert client.try_lock("a")
+    assert client.try_lock("a", ttl=0)
     first, second = lock_requests(nodes[0])
     assert first.request.id != second.request.id
     assert second.request.not_after_ms == 9_240_000
@@ -150,7 +150,7 @@ def test_a_cluster_that_calls_every_id_too_old_is_not_asked_forever(nodes: list[
     too_old = Fail(grpc.StatusCode.ABORTED, "TOO_OLD")
     nodes[0].before.extend([too_old] * 3)
     with pytest.raises(RequestTooOld):
-        client.try_lock("a")
+        client.try_lock("a", ttl=0)
 
 
 def test_no_node_at_all(closed_port: int) -> None:
@@ -158,7 +158,7 @@ def test_no_node_at_all(closed_port: int) -> None:
         LockdClient(port=closed_port, timeout=0.3) as client,
         pytest.raises(Unavailable, match=f"Tried 127.0.0.1:{closed_port}. Last error: .*refused") as raised,
     ):
-        client.try_lock("a")
+        client.try_lock("a", ttl=0)
     assert raised.value.endpoints == (f"127.0.0.1:{closed_port}",)
     for call in (lambda: client.Lock("a"), lambda: client.renew(1, 5)):
         with pytest.raises(LockdError):
@@ -170,7 +170,7 @@ def test_without_a_leader_nothing_was_changed(nodes: list[FakeNode]) -> None:
         client.is_locked("a")
         for node in nodes:
             node.before.extend([NO_LEADER] * 100)
-        for call in (lambda: client.try_lock("a"), lambda: client.Lock("a"), lambda: client.renew(1, 5)):
+        for call in (lambda: client.try_lock("a", ttl=0), lambda: client.Lock("a"), lambda: client.renew(1, 5)):
             with pytest.raises(Unavailable) as raised:
                 call()
             assert raised.value.reason == "NO_LEADER"
@@ -200,7 +200,7 @@ def test_a_refusal_after_an_unknown_attempt_does_not_hide_it(nodes: list[FakeNod
     nodes[0].after.append(BROKE_OFF)
     nodes[1].before.append(Fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "REQUEST_RECORDS"))
     with pytest.raises(OutcomeUnknown, match="REQUEST_RECORDS"):
-        client.try_lock("a")
+        client.try_lock("a", ttl=0)
 
 
 @pytest.mark.parametrize("step", [BROKE_OFF, LOST], ids=lambda step: step.reason)
@@ -259,7 +259,7 @@ def test_refusals(
     client.is_locked("a")
     nodes[0].before.append(Fail(code, reason, "ttl_ms is 5; the least is 2000"))
     with pytest.raises(kind, match="ttl_ms is 5; the least is 2000") as raised:
-        client.try_lock("a")
+        client.try_lock("a", ttl=0)
     assert raised.value.reason == (reason or code.name)
     assert isinstance(raised.value, ValueError) is (kind is InvalidArgument)
     assert not nodes[1].seen
@@ -281,7 +281,7 @@ def test_the_whole_call_ends_by_its_timeout(nodes: list[FakeNode]) -> None:
             node.before.extend([node.hang] * 10)
         started = time.monotonic()
         with pytest.raises(OutcomeUnknown):
-            client.try_lock("a")
+            client.try_lock("a", ttl=0)
         assert time.monotonic() - started < 2
     assert all(left <= 0.6 for node in nodes for left in node.attempt_timeouts[1:])
 

@@ -35,13 +35,13 @@ def test_parent_and_child_go_on_with_one_client(node: FakeNode) -> None:
         import os
         from lockd_client import LockdClient
         client = LockdClient()
-        print(client.try_lock("before").acquired, flush=True)
+        print(client.try_lock("before", ttl=0).acquired, flush=True)
         child = os.fork()
         if child == 0:
-            print(client.try_lock("child").acquired, client.try_lock("before").acquired, flush=True)
+            print(client.try_lock("child", ttl=0).acquired, client.try_lock("before", ttl=0).acquired, flush=True)
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
-        print(client.try_lock("parent").acquired)
+        print(client.try_lock("parent", ttl=0).acquired)
         """,
         node,
     )

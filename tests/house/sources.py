@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ("generate_proto", "run_cluster", "set_up")
+PROGRAMS = ("generate_proto", "integration", "run_cluster", "set_up")
 
 
 def is_generated(path: Path) -> bool:

@@ -109,8 +109,8 @@ def a_snapshot_is_labelled_ahead() -> Off:
     write = Replica._write
 
     async def too_soon(self: Replica) -> None:
-        if self._snapshot_wanted:
-            self._make_snapshot()
+        if self.compaction.wanted:
+            self.compaction.start(self._store, self._start)
         await write(self)
 
     with patch.object(Replica, "_write", too_soon):
@@ -123,7 +123,7 @@ def messages_overtake_the_sync() -> Off:
     write = Replica._write
 
     async def overtaken(self: Replica) -> None:
-        self._synced_index = self.journal.last
+        self.journal.note_synced()
         self._flush()
         await write(self)
 

@@ -4,6 +4,7 @@ One seed is one schedule: the same failure comes again with `--first SEED --seed
 """
 
 import contextlib
+import logging
 import sys
 import traceback
 from collections import Counter
@@ -243,6 +244,7 @@ def _simulate(seed: int, nodes: int) -> Result:
 
 
 def silence() -> None:
+    logging.disable(logging.CRITICAL)
     structlog.configure(processors=[], wrapper_class=structlog.make_filtering_bound_logger(50))
 
 

@@ -59,7 +59,7 @@ class Process:
         self.world, self.name = world, name
         self.alive = True
         self.paused_until = 0.0
-        self.loop = _Loop(self)
+        self.loop: Any = _Loop(self)
         world.processes.append(self)
 
     def start(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
@@ -95,14 +95,15 @@ class Process:
         for task in asyncio.all_tasks(self.loop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             with contextlib.suppress(RuntimeError):
-                task.get_coro().close()  # type: ignore[union-attr]
+                task.get_coro().close()
 
 
-class _Loop(asyncio.AbstractEventLoop):
+class _Loop:
     """As much of an event loop as code without sockets needs."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._itself: Any = self
 
     def time(self) -> float:
         return self._process.world.now
@@ -117,14 +118,14 @@ class _Loop(asyncio.AbstractEventLoop):
         return not self._process.alive
 
     def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = asyncio.Handle(callback, args, self._itself, context)
         self._process.world.at(self.time(), self._process, handle)
         return handle
 
     def call_at(
         self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        handle = asyncio.TimerHandle(when, callback, args, self._itself, context)
         self._process.world.at(when, self._process, handle)
         return handle
 
@@ -137,10 +138,10 @@ class _Loop(asyncio.AbstractEventLoop):
         pass
 
     def create_future(self) -> "asyncio.Future[Any]":
-        return asyncio.Future(loop=self)
+        return asyncio.Future(loop=self._itself)
 
     def create_task(self, coro: Any, **kwargs: Any) -> "asyncio.Task[Any]":
-        return asyncio.Task(coro, loop=self, **kwargs)
+        return asyncio.Task(coro, loop=self._itself, **kwargs)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")

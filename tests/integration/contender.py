@@ -1,0 +1,234 @@
+"""A client in a process of its own: `python -m tests.integration.contender ENDPOINTS`, driven by JSON lines.
+
+Every line on stdin is a call, {"do": ..., arguments}, and is answered by one line on stdout. Times are of
+CLOCK_MONOTONIC, which all processes of a machine share. Contender is the other end of the pipes.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from lockd_client import LockdClient, LockdError, OutcomeUnknown, RequestId, Unavailable
+from tests.integration.cluster import ROOT
+
+SETTLED_WITHIN_S = 60.0
+"""An outcome that is still unknown after so many more attempts stays so, and the scenario fails."""
+
+KEPT_OF = 10
+"""Of so many turns on names of its own a thread leaves one lock held for good."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class Grant:
+    """An acknowledged grant. answered: when its answer was here; let_go: when its unlock was sent, None if never."""
+
+    name: str
+    token: int
+    answered: float
+    let_go: float | None = None
+
+
+@dataclass
+class Tally:
+    """What a process did. unknown and unavailable: calls that had to be made again; failed: those that ended badly."""
+
+    grants: list[Grant] = field(default_factory=list)
+    refusals: int = 0
+    calls: int = 0
+    unknown: int = 0
+    unavailable: int = 0
+    failed: list[str] = field(default_factory=list)
+    longest_s: float = 0.0
+
+
+class Caller:
+    """A client that asks until it knows, each call under one id."""
+
+    def __init__(self, client: LockdClient, tally: Tally) -> None:
+        self._client, self.tally = client, tally
+
+    def lock(self, name: str) -> Grant | None:
+        answer = self._settled(lambda request: self._client.try_lock(name, request=request, ttl=0))
+        if not answer.acquired:
+            self.tally.refusals += 1
+            return None
+        grant = Grant(name, answer.token, time.monotonic())
+        self.tally.grants.append(grant)
+        return grant
+
+    def unlock(self, grant: Grant) -> bool:
+        grant.let_go = time.monotonic()
+        return self._settled(lambda request: self._client.unlock(grant.token, request=request)).released
+
+    def _settled(self, call: Callable[[RequestId | None], T]) -> T:
+        request: RequestId | None = None
+        began = time.monotonic()
+        self.tally.calls += 1
+        while True:
+            try:
+                answer = call(request)
+            except OutcomeUnknown as error:
+                self.tally.unknown += 1
+                request = error.request
+                if time.monotonic() - began > SETTLED_WITHIN_S:
+                    raise
+            except Unavailable:
+                self.tally.unavailable += 1
+                if time.monotonic() - began > SETTLED_WITHIN_S:
+                    raise
+            else:
+                self.tally.longest_s = max(self.tally.longest_s, time.monotonic() - began)
+                return answer
+
+
+# ---- inside the process
+
+
+class _Process:
+    def __init__(self, endpoints: Sequence[str]) -> None:
+        self._client = LockdClient(endpoints=endpoints)
+        self._caller = Caller(self._client, Tally())
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._tallies: list[Tally] = []
+        self._held: Grant | None = None
+
+    def warm(self) -> str:
+        """Connects."""
+        return self._client.status().role
+
+    def attempt(self, name: str) -> dict[str, Any]:
+        """One call. token: 0 where the lock was not acquired."""
+        self._held = self._caller.lock(name)
+        return {"token": self._held.token if self._held else 0, "answered": time.monotonic()}
+
+    def release(self) -> bool:
+        assert self._held is not None
+        return self._caller.unlock(self._held)
+
+    def tally(self) -> dict[str, Any]:
+        return asdict(self._caller.tally)
+
+    def load(self, shared: list[str], own: list[str]) -> int:
+        """One thread for each name of its own; they take turns at the shared ones as well."""
+        for place, name in enumerate(own):
+            tally = Tally()
+            self._tallies.append(tally)
+            arguments = (Caller(self._client, tally), shared[place % len(shared) :] + shared, name)
+            self._threads.append(threading.Thread(target=self._lock_and_unlock, args=arguments, daemon=True))
+        for thread in self._threads:
+            thread.start()
+        return len(self._threads)
+
+    def done(self) -> int:
+        """Grants so far."""
+        return sum(len(tally.grants) for tally in self._tallies)
+
+    def stop(self) -> list[dict[str, Any]]:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        return [asdict(tally) for tally in self._tallies]
+
+    def _lock_and_unlock(self, caller: Caller, shared: list[str], own: str) -> None:
+        turn = 0
+        try:
+            while not self._stop.is_set():
+                turn += 1
+                kept = turn % KEPT_OF == 0
+                name = f"{own}/{turn}" if turn % 2 or kept else shared[turn // 2 % len(shared)]
+                grant = caller.lock(name)
+                if grant is not None and not kept and not caller.unlock(grant):
+                    caller.tally.failed.append(f"{name}: token {grant.token} was not held when it was released")
+        except LockdError as error:
+            caller.tally.failed.append(repr(error))
+
+
+def main() -> None:
+    process = _Process(sys.argv[1].split(","))
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer = getattr(process, asked.pop("do"))(**asked)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+# ---- outside
+
+
+class Contender:
+    """Such a process. Every ask() is followed by one answer()."""
+
+    def __init__(self, endpoints: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.contender", ",".join(endpoints)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+
+    def ask(self, do: str, **arguments: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"a client process ended with exit code {self._process.wait()}; its stderr says why"
+        return json.loads(line)
+
+    def call(self, do: str, **arguments: object) -> Any:
+        self.ask(do, **arguments)
+        return self.answer()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+class Contenders:
+    """Several of them; leaving the `with` ends them."""
+
+    def __init__(self, count: int, endpoints: Sequence[str]) -> None:
+        """Each has the endpoints in another order."""
+        turned = [[*endpoints[n % len(endpoints) :], *endpoints[: n % len(endpoints)]] for n in range(count)]
+        self.processes = [Contender(each) for each in turned]
+
+    def __enter__(self) -> Self:
+        for process in self.processes:
+            process.ask("warm")
+        for process in self.processes:
+            process.answer()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            process.close()
+
+    def ask_all(self, do: str, **arguments: object) -> None:
+        for process in self.processes:
+            process.ask(do, **arguments)
+
+    def answers(self) -> list[Any]:
+        return [process.answer() for process in self.processes]
+
+
+def tally_of(answer: dict[str, Any]) -> Tally:
+    return Tally(**{**answer, "grants": [Grant(**grant) for grant in answer["grants"]]})
+
+
+if __name__ == "__main__":
+    main()
