@@ -46,6 +46,19 @@ test: $(STAMP)  ## run the tests; ARGS go to pytest: make test ARGS='-k raft -x'
 integration: $(STAMP)  ## crash, pause and restart real nodes, and print figures; ARGS: names of scenarios
 	@$(BIN)/python scripts/integration $(ARGS)
 
+.PHONY: simulate
+simulate: $(STAMP)  ## 500 simulated clusters in trouble; ARGS: --first SEED --seeds N --nodes 5 --mutant FAULT
+	@$(BIN)/python -m tests.simulation.run --seeds 500 $(ARGS)
+
+.PHONY: mutants
+mutants: $(STAMP)  ## switch the defences off, one at a time, and see the simulator find each
+	@$(BIN)/python -m tests.simulation.run --hunt --seeds 1000 $(ARGS)
+
+.PHONY: bench
+bench: $(STAMP)  ## measure one lock and fail-over, about a minute; ARGS: for bench/one_lock.py, such as --rounds
+	@$(BIN)/python bench/one_lock.py $(ARGS)
+	@$(BIN)/python bench/failover.py
+
 .PHONY: lint
 lint: $(STAMP)  ## style, types, who imports whom, generated code
 	$(BIN)/ruff check

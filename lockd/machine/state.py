@@ -209,7 +209,7 @@ class State:
         return [Change(table, key, self._now(table, key)) for table, key in touched]
 
     def all_records(self) -> Iterator[Change]:
-        """The whole state, in the order in which a store keeps it."""
+        """The whole state, table by table, each in the order of its keys."""
         yield Change("scalars", None, self.scalars)
         for table in TABLES[1:]:
             for key, value in sorted(getattr(self, table).items()):

@@ -86,6 +86,12 @@ def test_a_renewal_may_change_the_ttl(machine):
     assert [(holder.ttl_ms, holder.lease_remaining_ms) for holder in seen.holders] == [(7_000, 7_000)]
 
 
+def test_a_renewal_to_the_same_deadline_counts_as_one(machine):
+    token = machine.hold("jobs", 1_000)
+    machine.run(renew(token, 400), at=600)
+    assert [(lease.deadline_ms, lease.ttl_ms) for lease in machine.state.leases.values()] == [(1_000, 400)]
+
+
 def test_renewing_a_hold_without_a_lease_gives_it_none(machine):
     token = machine.hold("jobs")
     assert machine.run(renew(token, 1_000)) is Refusal.NO_LEASE

@@ -63,6 +63,7 @@ def test_a_prefix_is_plain_text(listed, prefix, found):
         ("a/", "a", ["a/1", "a/2", "a/2/x"]),
         ("a/", "a/2/x", []),
         ("a/", "b", []),
+        ("b", "a", ["b"]),
         ("", "b", ["é", "\uffff", "\U0001f512"]),
     ],
 )

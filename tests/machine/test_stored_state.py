@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from lockd.machine.apply import RECORD_KEEP_MS
 from lockd.machine.state import Change, Hold, Lease, Record, Scalars, State
 from tests.machine.driver import encoded, lock, renew, request, restored, unlock, whole
 
@@ -49,6 +50,17 @@ def test_what_came_and_went_in_one_entry_is_told_as_gone(machine):
     machine.entry(lock("jobs", 5_000), unlock(1))
     gone = {(change.table, change.key) for change in machine.changed if change.value is None}
     assert gone == {("holds", 1), ("leases", 1)}
+
+
+def test_what_is_due_after_a_restart_is_due_in_its_order(machine):
+    """The index of ends is built anew: records in the order of their keys end in the order of their times."""
+    for at, id in enumerate((b"c", b"a", b"b")):
+        machine.run(unlock(99, req=request(id)), at=at)
+    machine.state = restored(machine.stored)
+    machine.entry(at=RECORD_KEEP_MS + 1)
+    assert [id for _, id in machine.state.records] == [b"a", b"b"]
+    machine.entry(at=RECORD_KEEP_MS + 2)
+    assert [id for _, id in machine.state.records] == [b"b"]
 
 
 # -- a store that contradicts itself is not started from

@@ -16,6 +16,8 @@ class Disk:
         self._rng = world.rng
         self.records: dict[bytes, bytes] = {}
         self.shelf = MemoryShelf()
+        self.before_loss: dict[bytes, bytes] = {}
+        """What a lost disk held, for as long as acknowledgements sent before the loss may rightly arrive."""
         self.slowness = 1.0
         self.deadly = 0.0
         """How likely the process dies just before, or just after, a batch lands."""
@@ -23,6 +25,10 @@ class Disk:
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((key, value) for key, value in self.records.items() if key.startswith(prefix)))
+
+    def lose(self) -> None:
+        """The disk is replaced by an empty one."""
+        self.before_loss, self.records, self.shelf = self.records, {}, MemoryShelf()
 
     async def write(self, batch: Mapping[bytes, bytes | None]) -> None:
         """Takes a while. A crash before the middle of it loses the whole batch, one after it nothing."""

@@ -164,6 +164,20 @@ def what_was_queued_enters_a_later_term() -> Off:
         yield
 
 
+@contextlib.contextmanager
+def a_blank_node_votes() -> Off:
+    """A node that lost its store takes part in elections at once."""
+    join = Replica._join
+
+    def at_once(self: Replica, now: float) -> None:
+        if not self.journal.joined:
+            self.engine.join()
+        join(self, now)
+
+    with patch.object(Replica, "_join", at_once):
+        yield
+
+
 MUTANTS: dict[str, tuple[Mutant, int]] = {
     "2": (nothing_is_synced, 3),
     "3": (an_append_cuts, 3),
@@ -175,5 +189,6 @@ MUTANTS: dict[str, tuple[Mutant, int]] = {
     "9": (messages_overtake_the_sync, 3),
     "10": (votes_are_counted_not_attributed, 5),
     "12": (what_was_queued_enters_a_later_term, 3),
+    "lost": (a_blank_node_votes, 3),
 }
 """By the fault's number: what is switched off, and in a cluster of how many nodes it shows."""

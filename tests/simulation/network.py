@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from lockd.persistence.errors import StoreFailed
+from lockd.raft import envelopes
 from lockd.raft.errors import LinkError
 from lockd.raft.ports import LinkEvents
 
@@ -25,6 +26,8 @@ class Network:
         self.lateness = 0.0
         """How many messages take up to late_s instead of a millisecond."""
         self.late_s = 2.0
+        self.late_kind = ""
+        """A kind of message between nodes of which every second one is late."""
         self._connections = 0
 
     @property
@@ -34,16 +37,17 @@ class Network:
     def passes(self, source: str, target: str) -> bool:
         return (source, target) not in self.cut and self._rng.random() >= self.loss
 
-    def delay(self) -> float:
-        if self._rng.random() < self.lateness:
+    def delay(self, *, is_late_kind: bool = False) -> float:
+        if self._rng.random() < (0.5 if is_late_kind else self.lateness):
             return self._rng.uniform(0.003, self.late_s)
         return self._rng.uniform(0.0002, 0.003)
 
-    def carry(self, source: str, target: str, deliver: Callable[[], object]) -> None:
+    def carry(self, source: str, target: str, deliver: Callable[[], object], data: bytes = b"") -> None:
         """Delivers none, one or two times."""
+        is_late_kind = bool(self.late_kind and data) and kind_of(data) == self.late_kind
         for _ in range(2 if self._rng.random() < self.repeats else 1):
             if self.passes(source, target):
-                self._world.later(self.delay(), deliver)
+                self._world.later(self.delay(is_late_kind=is_late_kind), deliver)
 
     def next_connection(self) -> int:
         self._connections += 1
@@ -66,12 +70,19 @@ class Network:
         if node.process.alive and peer.process.alive:
             node.link.connections[peer.id] = self.next_connection()
             node.process.call(node.replica.link_up, peer.id)
+            if peer.replica.engine.is_leader:
+                node.disk.before_loss = {}
 
     def _disconnect(self, node: "SimNode", peer: "SimNode") -> None:
         if node.process.alive and not peer.process.alive and node.link.connections.pop(peer.id, 0):
             node.process.call(node.replica.link_down, peer.id)
             if (node.name, peer.name) not in self.cut:
                 node.process.call(node.replica.link_refused, peer.id)
+
+
+def kind_of(data: bytes) -> str:
+    content = envelopes.decode(data).content
+    return str(content["type"]) if isinstance(content, dict) else ""
 
 
 class SimLink:
@@ -91,7 +102,9 @@ class SimLink:
         connection = self.connections.get(peer)
         if connection is not None:
             target = self._network.nodes[peer]
-            self._network.carry(self._node.name, target.name, lambda: target.receive(self._node.id, connection, data))
+            self._network.carry(
+                self._node.name, target.name, lambda: target.receive(self._node.id, connection, data), data
+            )
 
     async def fetch(self, peer: int, sha256: bytes, offset: int) -> AsyncIterator[bytes]:
         target = self._network.nodes[peer]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lockd.machine import commands as c
 from lockd.machine.outcomes import Applied, Granted
 from lockd.machine.state import State
+from lockd.persistence.memory import MemoryStore
 from lockd.raft.journal import Journal, OpenBatch
 
 from .world import World
@@ -166,5 +167,9 @@ class Referee:
 
 
 def _is_on_disk(node: "SimNode", index: int) -> bool:
-    journal = Journal(node.disk, OpenBatch())
+    return any(_holds(records, index) for records in (node.disk.records, node.disk.before_loss) if records)
+
+
+def _holds(records: dict[bytes, bytes], index: int) -> bool:
+    journal = Journal(MemoryStore(records), OpenBatch())
     return len(journal) > 0 and (index <= journal.first or journal.holds(index))

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from multiprocessing import get_context
 from random import Random
 
 import click
@@ -42,7 +43,10 @@ class Weather:
     repeats: float
     lateness: float
     late_s: float
+    late_kind: str
     deadly_writes: float
+    unlucky_leaders: float
+    """How many leaders meet trouble within moments of their election, before they have committed anything."""
     between_troubles_s: float
     troubles: tuple[str, ...]
 
@@ -55,6 +59,8 @@ class Weather:
             repeats=rng.choice((0.0, 0.02, 0.3)),
             lateness=rng.choice((0.01, 0.05, 0.2)),
             late_s=rng.choice((0.1, 1.0, 4.0)),
+            late_kind=rng.choice(("", "", "next_node_idx", "response_vote", "append_entries")),
+            unlucky_leaders=rng.choice((0.0, 0.0, 0.4, 0.9)),
             deadly_writes=rng.choice((0.0, 0.0, 0.005)),
             between_troubles_s=rng.choice((0.2, 0.7, 2.0)),
             troubles=tuple(sorted(rng.sample(TROUBLES, rng.randint(2, len(TROUBLES))))),
@@ -63,7 +69,7 @@ class Weather:
 
 TROUBLES = (
     "crash", "crash_leader", "crash_all", "pause", "pause_leader", "cut", "cut_off_leader", "cut_off",
-    "heal", "slow_disk", "client_dies", "client_sleeps",
+    "heal", "slow_disk", "lose_disk", "client_dies", "client_sleeps",
 )  # fmt: skip
 
 
@@ -77,6 +83,7 @@ class Simulation:
         self.network = Network(self.world)
         self.network.loss, self.network.repeats = self.weather.loss, self.weather.repeats
         self.network.lateness, self.network.late_s = self.weather.lateness, self.weather.late_s
+        self.network.late_kind = self.weather.late_kind
         self.referee = Referee(self.world)
         members = frozenset(range(1, nodes + 1))
         self.nodes = [
@@ -116,11 +123,14 @@ class Simulation:
         for node in self.nodes:
             node.disk.deadly = self.weather.deadly_writes
         self._trouble()
+        if self.weather.unlucky_leaders:
+            self._watch_leaders(0)
 
     def _end_trouble(self) -> None:
         self.calm = True
         self.network.cut.clear()
         self.network.loss = self.network.repeats = self.network.lateness = 0.0
+        self.network.late_kind = ""
         for node in self.nodes:
             node.disk.slowness, node.disk.deadly = 1.0, 0.0
             if not node.process.alive:
@@ -145,9 +155,20 @@ class Simulation:
         getattr(self, f"_{kind}")()
         self.world.later(self.rng.expovariate(1 / self.weather.between_troubles_s), self._trouble)
 
+    def _watch_leaders(self, term: int) -> None:
+        leader = self._leader()
+        if leader and leader.replica.engine.term > term:
+            term = leader.replica.engine.term
+            if self.rng.random() < self.weather.unlucky_leaders:
+                unlucky = self.rng.choice((self._crash_node, self._pause, lambda node: self._cut_off(node.name)))
+                self.world.later(self.rng.choice((0.0, 0.004, 0.02)) * self.rng.random(), unlucky, leader)
+        if not self.calm:
+            self.world.later(0.002, self._watch_leaders, term)
+
     def _leader(self) -> SimNode | None:
-        alive = [node for node in self.nodes if node.process.alive]
-        return next((node for node in alive if node.replica.engine.is_leader), None)
+        """The one with the highest term, of those that think they lead."""
+        leaders = [node for node in self.nodes if node.process.alive and node.replica.engine.is_leader]
+        return max(leaders, key=lambda node: node.replica.engine.term, default=None)
 
     def _crash_node(self, node: SimNode) -> None:
         if node.process.alive:
@@ -203,6 +224,13 @@ class Simulation:
     def _heal(self) -> None:
         self.network.cut.clear()
 
+    def _lose_disk(self) -> None:
+        """One node's, and no other's until it has joined again: a majority that forgets is beyond any defence."""
+        node = self.rng.choice(self.nodes)
+        if all(other.process.alive and other.replica.journal.joined for other in self.nodes):
+            self._crash_node(node)
+            node.disk.lose()
+
     def _slow_disk(self) -> None:
         self.rng.choice(self.nodes).disk.slowness = self.rng.choice((1.0, 1.0, 10.0, 60.0))
 
@@ -253,7 +281,7 @@ def many(seeds: range, nodes: int, jobs: int, mutant: str = "") -> Generator[Res
         silence()
         yield from (simulate(seed, nodes, mutant) for seed in seeds)
         return
-    with ProcessPoolExecutor(jobs, initializer=silence) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), silence) as pool:
         try:
             yield from pool.map(simulate, seeds, repeat(nodes), repeat(mutant))
         finally:
