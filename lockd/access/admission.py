@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from lockd.config import Limits
-from lockd.machine.commands import Acquire, Call, Command, Release
+from lockd.machine.commands import Acquire, Call, Command, Release, Renew
 from lockd.machine.outcomes import Outcome, Refusal
 from lockd.raft.errors import NoLeader, OutcomeUnknown
 from lockd.raft.replica import Replica
@@ -24,17 +24,17 @@ class Admission:
 
     async def commit(self, make: Callable[[Call], Command], timeout_s: float) -> Outcome:
         """The outcome of the command. Raises Refused."""
-        self._check_limits()
         changing = True
 
-        def noting(call: Call) -> Command:
+        def checked(call: Call) -> Command:
             nonlocal changing
             command = make(call)
-            changing = isinstance(command, Acquire | Release)
+            changing = isinstance(command, Acquire | Release | Renew)
+            self._check_limits(command)
             return command
 
         try:
-            outcome = await self.replica.propose(noting, timeout_s)
+            outcome = await self.replica.propose(checked, timeout_s)
         except NoLeader as error:
             raise Refused(Reason.NO_LEADER, str(error)) from error
         except OutcomeUnknown as error:
@@ -43,13 +43,14 @@ class Admission:
             raise Refused(_REASONS[outcome], outcome.value)
         return outcome
 
-    def _check_limits(self) -> None:
+    def _check_limits(self, command: Command) -> None:
+        """Only what takes a lock is held to the bound of records: a full table must not keep locks from being freed."""
         if self.is_stopping:
             raise Refused(Reason.STOPPING, Reason.STOPPING.value)
         in_flight, records = len(self.replica.calls), len(self.replica.state.records)
         if in_flight >= self.limits.calls_in_flight_max:
             raise _limit("calls_in_flight_max", in_flight, self.limits.calls_in_flight_max)
-        if records >= self.limits.request_records_max:
+        if isinstance(command, Acquire) and records >= self.limits.request_records_max:
             raise _limit("request_records_max", records, self.limits.request_records_max)
 
 

@@ -66,6 +66,8 @@ VERSION = 1
 RECORD_KEEP_MS = 300_000
 LEASES_PER_ENTRY = 1_000
 RECORDS_PER_ENTRY = 10_000
+NAMES_PER_PAGE = 5_000
+"""How many names a page of a list looks at, whether or not they are its owner's."""
 TOKEN_MAX = 2**53 - 1
 
 
@@ -191,15 +193,16 @@ def _renew(state: State, ask: Renew) -> Outcome:
 
 def _list(state: State, ask: ListHolds) -> Page:
     found: list[Holder] = []
-    for name in state.names_after(ask.prefix, ask.after):
+    last = ""
+    for looked_at, name in enumerate(state.names_after(ask.prefix, ask.after)):
+        if len(found) == ask.limit or looked_at == NAMES_PER_PAGE:
+            return Page(tuple(found), next=last)
         hold = state.hold_of(name)
         assert hold is not None
-        if ask.owner and ask.owner != hold.owner:
-            continue
-        if len(found) == ask.limit:
-            return Page(tuple(found), more=True)
-        found.append(state.holder(hold))
-    return Page(tuple(found), more=False)
+        if not ask.owner or ask.owner == hold.owner:
+            found.append(state.holder(hold))
+        last = name
+    return Page(tuple(found))
 
 
 def _free(state: State, hold: Hold, *, expired: bool) -> Ended:

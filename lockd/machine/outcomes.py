@@ -63,7 +63,8 @@ class LockedState:
 @dataclass(frozen=True, slots=True)
 class Page:
     holders: tuple[Holder, ...]
-    more: bool
+    next: str = ""
+    """Where the next page begins: after this name. Empty: there is none."""
 
 
 class Refusal(Enum):

@@ -146,6 +146,10 @@ class State:
             heappop(heap)  # the lease was renewed or has ended since
         return None
 
+    def next_record_end_ms(self) -> int | None:
+        """The clock beyond which a request record may go, or an earlier one; None while all of them last."""
+        return self._record_ends[0][0] if self._record_ends else None
+
     def due_leases(self, most: int) -> list[Lease]:
         """At most `most` leases whose deadline the clock has passed, in (deadline, id) order."""
         due: list[Lease] = []
@@ -186,6 +190,9 @@ class State:
         self.leases[lease.id] = lease
         if before is None or before.deadline_ms != lease.deadline_ms:  # a second entry would end it twice
             heappush(self._deadlines, (lease.deadline_ms, lease.id))
+        if len(self._deadlines) > 2 * len(self.leases) + 64:  # renewals leave their old deadlines behind
+            self._deadlines = [(one.deadline_ms, one.id) for one in self.leases.values()]
+            heapify(self._deadlines)
         self._touched["leases", lease.id] = None
 
     def drop_lease(self, id: int) -> None:

@@ -31,8 +31,8 @@ REGULAR = b"\x00"
 ENTRY_BYTES_MAX = 2 * 1024 * 1024
 """Fault 14: an entry this large would go out in chunks that PySyncObj's own receiver refuses."""
 
-APPLY_PER_TICK = 512
-"""Entries handed over for applying in one tick, so that a backlog does not hold up the heartbeats."""
+APPLY_PER_TICK, APPLY_BYTES_PER_TICK = 512, 256 * 1024
+"""What is handed over for applying in one tick, so that a backlog does not hold up the heartbeats."""
 
 _SENT = {"append_entries", "next_node_idx", "request_vote", "response_vote", "timeout_now"}
 
@@ -68,6 +68,8 @@ class Engine:
         """(peer, our term when it was sent, message), in order."""
         self._clock, self._rng, self._apply = clock, rng, apply
         self._ballot = Ballot()
+        self.hears_leaders = journal.joined
+        """False in a blank node that does not know yet which leaders were deposed."""
         self._vouched: int | None = None
         self.mailbox = _Mailbox(self)
         with _Seat(self):
@@ -139,7 +141,7 @@ class Engine:
 
     def _admit(self, peer: int, term: int, message: Message) -> Message | None:
         match message["type"]:
-            case "append_entries" if message["term"] < self.term:
+            case "append_entries" if message["term"] < self.term or not self.hears_leaders:
                 return None
             case "append_entries" if "prevLogIdx" not in message:
                 return guard.without_position(message, self.journal)
@@ -173,7 +175,12 @@ class Engine:
             self._raft._SyncObj__raftElectionDeadline = min(self._raft._SyncObj__raftElectionDeadline, deadline)
 
     def vote_no_more_below(self, term: int) -> None:
-        """Takes part in no election up to and including term: this node may have voted in it before."""
+        """Takes part in no election up to and including term: this node may have voted in it before.
+
+        From now on leaders are heard: until a blank node knows the highest term, one that was deposed without
+        its knowledge could have it acknowledge what contradicts what it acknowledged in its former life.
+        """
+        self.hears_leaders = True
         if term >= self.term:
             with _Seat(self):
                 self._raft._SyncObj__setCurrentTerm(term, self._raft.selfNode.id)
@@ -213,8 +220,12 @@ class Engine:
         self.outbox.append((peer, self.term, message))
 
     def _apply_committed(self, applied: int, commit: int) -> int:
+        size = 0
         for index in range(applied + 1, min(commit, applied + APPLY_PER_TICK) + 1):
             data, _, term = self.journal.entry(index)
+            size += len(data)
+            if size > APPLY_BYTES_PER_TICK and size > len(data):
+                break
             if data[:1] == REGULAR:
                 self._apply(index, term, data[1:])
             elif data != NO_OP:

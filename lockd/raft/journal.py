@@ -139,8 +139,8 @@ class Journal:
         else:
             self.clear()
             self.add(NO_OP, index, term)
-        self.applied = index
-        self.setRaftCommitIndex(max(self._commit, index))
+        self.applied, self._commit = index, max(self._commit, index)
+        self._put_progress()
 
     def set_applied(self, index: int) -> None:
         self.applied = index

@@ -186,7 +186,9 @@ class Replica:
             self.engine.stand_at(0.0)
         while not self._stopping:
             await self._turn()
-            if not self._has_work:
+            if self._has_work:
+                await asyncio.sleep(0)  # whoever else is on the loop comes in between
+            else:
                 await self._rest()
         self.compaction.wanted = False
         await self._write()
@@ -197,7 +199,7 @@ class Replica:
         self.wake()
 
     def hand_over(self) -> None:
-        """Closes no entry any more and lets a follower that holds the whole log take the lead, if there is one."""
+        """As soon as a follower holds the whole log, it takes the lead, and no entry is closed here any more."""
         self._handing_over = True
         self.wake()
 
@@ -306,9 +308,9 @@ class Replica:
         The answer is our commit index: whatever is committed here, every leader holds.
         """
         self.engine.deliver(peer, term, {"type": "append_entries", "term": term, "serialized": None})
-        commit = self.journal.getRaftCommitIndex()
-        if term < self.engine.term:
+        if term < self.engine.term or not self.engine.hears_leaders:
             return
+        commit = self.journal.getRaftCommitIndex()
         self.engine.acknowledge(peer, commit + 1, success=True)
         if manifest.index > commit and not self.snapshots.is_fetching and self._fetched is None:
             self._start(self._keep(self.snapshots.fetch(self._link, peer, manifest)))
@@ -356,8 +358,7 @@ class Replica:
         stamp_ms = reign.read(self._clock.monotonic())
         if reign.in_flight > self.journal.applied:
             return
-        if self._handing_over:
-            self.engine.transfer()
+        if self._handing_over and self.engine.transfer():
             return
         if not self._open.waiting and not self._is_due(stamp_ms):
             return
@@ -366,6 +367,9 @@ class Replica:
 
     def _is_due(self, stamp_ms: int) -> bool:
         """Whether time alone asks for an entry."""
+        record_end = self.state.next_record_end_ms()
+        if record_end is not None and stamp_ms > record_end + IDLE_ENTRY_MS:
+            return True
         bound = self.state.next_bound_ms()
         if bound is None:
             return False

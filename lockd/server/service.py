@@ -57,7 +57,7 @@ class LockService:
         outcome = await self._admission.commit(lambda call: translate.list_holds(message, call), caller.timeout_s)
         assert isinstance(outcome, o.Page)
         found = translate.holders(outcome.holders)
-        return pb.ListResponse(holders=found, more=outcome.more, clock_ms=self._clock_ms)
+        return pb.ListResponse(holders=found, next=outcome.next, clock_ms=self._clock_ms)
 
     async def Renew(self, message: pb.RenewRequest, caller: Caller) -> pb.RenewResponse:  # noqa: N802 - gRPC's name
         bounds.check_token(message.token)

@@ -207,9 +207,9 @@ class LockdClient:
             page = self._call(methods.LIST, message, Repeat.READ).message
             self._saw_clock(page.clock_ms)
             yield from holders_of(page.holders, page.clock_ms)
-            if not page.more or not page.holders:
+            if not page.next:
                 return
-            after = page.holders[-1].name
+            after = page.next
 
     def status(self, endpoint: str | None = None) -> Status:
         """A node's own view of itself and its cluster, read locally.

@@ -110,9 +110,9 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
         names = sorted(name for name in self.holds if name.startswith(request.prefix) and name > request.after)
         found = [self.holds[name] for name in names if request.owner in ("", self.holds[name].owner)]
         self._leave(context)
-        return lockd_pb2.ListResponse(
-            holders=found[: request.limit], more=len(found) > request.limit, clock_ms=self.clock_ms
-        )
+        page = found[: request.limit]
+        following = page[-1].name if len(found) > len(page) else ""
+        return lockd_pb2.ListResponse(holders=page, next=following, clock_ms=self.clock_ms)
 
     def Status(self, request: lockd_pb2.StatusRequest, context: grpc.ServicerContext) -> lockd_pb2.StatusResponse:
         self.seen.append(request)

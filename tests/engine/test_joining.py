@@ -117,6 +117,32 @@ def test_a_blank_node_does_not_help_to_forget_what_it_acknowledged():
     assert all(member.replica.state.hold_of("lock4") for member in cluster.members.values())
 
 
+def test_a_blank_node_acknowledges_nothing_to_a_leader_that_was_deposed_before():
+    """The leader slept through its deposition. The node that helped to depose it comes back without its store."""
+    cluster = Cluster()
+    cluster.do(range(2))
+    cluster.settle()
+    deposed = cluster.leader
+    loses, leads = cluster.followers
+    cluster.isolate(deposed)
+    cluster.until(lambda: any(one.replica.engine.is_leader for one in (loses, leads)))
+    if loses.replica.engine.is_leader:
+        loses, leads = leads, loses
+    cluster.do(range(2, 4), through=leads)
+    leads.kill()
+    loses.kill()
+    loses.lose_disk()
+    cluster.heal()
+    loses.boot()
+    cluster.run(5.0)
+    assert loses.replica.journal.last == 1
+    assert not deposed.replica.state.hold_of("lock3")
+    leads.boot()
+    cluster.until(lambda: joined(loses))
+    cluster.settle()
+    assert all(member.replica.state.hold_of("lock3") for member in cluster.members.values())
+
+
 def test_with_two_of_three_stores_lost_nobody_leads_and_nothing_is_made_up():
     cluster = Cluster()
     cluster.do(range(5))
@@ -175,12 +201,22 @@ def test_a_blank_engine_neither_votes_nor_stands(clock: HandClock):
     assert ours.engine.role == "follower"
 
 
-def test_a_blank_engine_follows(clock: HandClock):
+def test_a_blank_engine_follows_once_it_knows_the_highest_term(clock: HandClock):
     ours = Ours(clock, joined=False)
+    ours.engine.vote_no_more_below(3)
     ours.receives(2, append(3, 1, 0, entries(2, 5, 3), commit=4))
     ours.ticks()
     assert ours.acknowledged() == 5
     assert [index for index, _, _ in ours.applied] == [2, 3, 4]
+
+
+def test_a_blank_engine_hears_no_leader_before(clock: HandClock):
+    """One that was deposed without this node's knowledge would have it acknowledge what contradicts its former life."""
+    ours = Ours(clock, joined=False)
+    ours.receives(2, append(3, 1, 0, entries(2, 5, 3), commit=4))
+    ours.ticks()
+    assert ours.sends() == []
+    assert ours.engine.journal.last == 1
 
 
 def test_an_engine_that_joins_votes_in_no_term_that_was_named(clock: HandClock):
@@ -196,7 +232,7 @@ def test_an_engine_that_joins_votes_in_no_term_that_was_named(clock: HandClock):
 
 def test_an_engine_that_knows_a_later_term_keeps_it(clock: HandClock):
     ours = Ours(clock, joined=False)
-    ours.receives(2, append(9, 1, 0, []))
+    ours.engine.vote_no_more_below(9)
     ours.engine.vote_no_more_below(5)
     assert ours.engine.term == 9
 

@@ -215,3 +215,13 @@ def test_a_part_of_the_log_has_at_least_one_entry():
     assert [index for _, index, _ in journal.from_index(2, 1)] == [2]
     assert [index for _, index, _ in journal.from_index(2, 1_000)] == [2, 3]
     assert journal.from_index(4, 1_000) == []
+
+
+def test_a_log_that_restarts_at_a_snapshot_in_its_middle_can_be_reloaded():
+    """The commit index does not move, yet the applied index, and with it what is stored, must."""
+    kept = three()
+    kept.journal.setRaftCommitIndex(3)
+    kept.write()
+    kept.journal.restart_at(3, 1)
+    kept.write()
+    assert kept.reloaded().applied == kept.reloaded().first == 3

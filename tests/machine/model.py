@@ -156,12 +156,14 @@ class Model:
         names = sorted(
             hold.name
             for hold in self.held.values()
-            if hold.name.startswith(ask.prefix)
-            and (hold.name > ask.after or not ask.after)
-            and ask.owner in ("", hold.owner)
+            if hold.name.startswith(ask.prefix) and (hold.name > ask.after or not ask.after)
         )
-        found = tuple(self.holders(name)[0] for name in names[: ask.limit])
-        return o.Page(found, more=len(names) > ask.limit)
+        found: list[o.Holder] = []
+        for place, name in enumerate(names):
+            if len(found) == ask.limit:
+                return o.Page(tuple(found), next=names[place - 1])
+            found += [holder for holder in self.holders(name) if ask.owner in ("", holder.owner)]
+        return o.Page(tuple(found))
 
     # -- as others see it
 

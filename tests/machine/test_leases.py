@@ -192,3 +192,11 @@ def test_nothing_more_is_due_where_nothing_runs(machine):
     machine.hold("jobs")
     machine.entry(at=10**9)
     assert not more_is_due(machine.state)
+
+
+def test_a_lease_that_is_renewed_for_long_takes_no_room_for_its_old_deadlines(machine):
+    token = machine.hold("jobs", 100_000)
+    for at in range(1, 1_000):
+        machine.run(renew(token, 100_000), at=at)
+    assert len(machine.state._deadlines) < 100
+    assert machine.state.next_bound_ms() == 999 + 100_000

@@ -21,7 +21,7 @@ def listed(full):
     def page(**ask):
         outcome = full.run(ListHolds(call=CALL, **ask))
         assert isinstance(outcome, Page)
-        return [holder.name for holder in outcome.holders], outcome.more
+        return [holder.name for holder in outcome.holders], outcome.next
 
     return page
 
@@ -34,7 +34,7 @@ def test_what_is_not_held_is_not_locked(machine):
 
 def test_names_come_in_the_order_of_their_code_points(listed):
     """Which is that of their bytes in UTF-8."""
-    assert listed() == (NAMES, False)
+    assert listed() == (NAMES, "")
     assert sorted(NAMES, key=str.encode) == NAMES
 
 
@@ -51,7 +51,7 @@ def test_names_come_in_the_order_of_their_code_points(listed):
     ],
 )
 def test_a_prefix_is_plain_text(listed, prefix, found):
-    assert listed(prefix=prefix) == (found, False)
+    assert listed(prefix=prefix) == (found, "")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_prefix_is_plain_text(listed, prefix, found):
     ],
 )
 def test_a_page_begins_after_a_name_that_need_not_be_held(listed, prefix, after, found):
-    assert listed(prefix=prefix, after=after) == (found, False)
+    assert listed(prefix=prefix, after=after) == (found, "")
 
 
 def test_pages_join_into_the_whole(listed):
@@ -77,22 +77,29 @@ def test_pages_join_into_the_whole(listed):
         while more:
             names, more = listed(after=after, limit=limit)
             assert len(names) == limit or not more
-            found += names
-            after = names[-1]
+            found, after = found + names, more
         assert found == NAMES
 
 
 def test_a_full_last_page_says_that_nothing_follows(listed):
-    assert listed(limit=len(NAMES)) == (NAMES, False)
-    assert listed(limit=len(NAMES) - 1) == (NAMES[:-1], True)
+    assert listed(limit=len(NAMES)) == (NAMES, "")
+    assert listed(limit=len(NAMES) - 1) == (NAMES[:-1], NAMES[-2])
 
 
 def test_an_owner_filters_before_the_limit_counts(listed):
-    assert listed(owner="ann", limit=3) == (["a/1", "a/2", "a/2/x"], False)
-    assert listed(owner="ann", limit=2) == (["a/1", "a/2"], True)
-    assert listed(owner="nobody") == ([], False)
+    assert listed(owner="ann", limit=3) == (["a/1", "a/2", "a/2/x"], "a/2/x")
+    assert listed(owner="ann", limit=3, after="a/2/x") == ([], "")
+    assert listed(owner="ann", limit=2) == (["a/1", "a/2"], "a/2")
+    assert listed(owner="nobody") == ([], "")
 
 
 def test_what_is_released_is_listed_no_more(full, listed):
     full.run(unlock(1), unlock(2))  # the last two names were taken first
-    assert listed() == (NAMES[:-2], False)
+    assert listed() == (NAMES[:-2], "")
+
+
+def test_a_page_looks_at_so_many_names_and_says_where_to_go_on(listed, monkeypatch):
+    """Else a list of an owner who holds nothing would look at every name in one entry, on every node."""
+    monkeypatch.setattr("lockd.machine.apply.NAMES_PER_PAGE", 3)
+    assert listed(owner="nobody") == ([], NAMES[2])
+    assert listed(owner="nobody", after=NAMES[2]) == ([], NAMES[5])

@@ -70,8 +70,6 @@ class Network:
         if node.process.alive and peer.process.alive:
             node.link.connections[peer.id] = self.next_connection()
             node.process.call(node.replica.link_up, peer.id)
-            if peer.replica.engine.is_leader:
-                node.disk.before_loss = {}
 
     def _disconnect(self, node: "SimNode", peer: "SimNode") -> None:
         if node.process.alive and not peer.process.alive and node.link.connections.pop(peer.id, 0):

@@ -92,8 +92,12 @@ class SimNode:
         self.network.node_is_dead(self)
 
     def receive(self, peer: int, connection: int, data: bytes) -> None:
-        if self.process.alive:
-            self.process.call(self.replica.frame, peer, connection, data)
+        if not self.process.alive:
+            return
+        sender = self.network.nodes[peer]
+        if self.replica.engine.is_leader and sender.link.connections.get(self.id) == connection:
+            sender.disk.before_loss = {}  # what it sent before that is refused from now on
+        self.process.call(self.replica.frame, peer, connection, data)
 
     def serve(self, method: str, message: Any, timeout_s: float, reply: Callable[[object], None]) -> None:
         """A client's call has come in. reply gets the response or the Refused."""

@@ -69,7 +69,8 @@ class Weather:
 
 TROUBLES = (
     "crash", "crash_leader", "crash_all", "pause", "pause_leader", "cut", "cut_off_leader", "cut_off",
-    "heal", "slow_disk", "lose_disk", "client_dies", "client_sleeps",
+    "heal", "slow_disk", "lose_disk",
+    "lose_only_witness", "client_dies", "client_sleeps",
 )  # fmt: skip
 
 
@@ -230,6 +231,23 @@ class Simulation:
         if all(other.process.alive and other.replica.journal.joined for other in self.nodes):
             self._crash_node(node)
             node.disk.lose()
+
+    def _lose_only_witness(self) -> None:
+        """One follower alone hears the leader, and its disk is lost while its acknowledgements are on their way."""
+        leader = self._leader()
+        if leader is None or not all(node.process.alive and node.replica.journal.joined for node in self.nodes):
+            return
+        witness, *others = self.rng.sample([node for node in self.nodes if node is not leader], len(self.nodes) - 1)
+        for other in others:
+            self.network.cut |= {(leader.name, other.name), (other.name, leader.name)}
+        self.world.later(self.rng.uniform(0.0, 0.5), self._replace_disk, witness)
+        self.world.later(self.rng.uniform(0.5, 3.0), self._heal)
+
+    def _replace_disk(self, node: SimNode) -> None:
+        if all(other.process.alive and other.replica.journal.joined for other in self.nodes):
+            node.kill()
+            node.disk.lose()
+            node.boot()
 
     def _slow_disk(self) -> None:
         self.rng.choice(self.nodes).disk.slowness = self.rng.choice((1.0, 1.0, 10.0, 60.0))

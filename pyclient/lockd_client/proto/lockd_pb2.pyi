@@ -149,14 +149,14 @@ class ListRequest(_message.Message):
     def __init__(self, prefix: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class ListResponse(_message.Message):
-    __slots__ = ("holders", "more", "clock_ms")
+    __slots__ = ("holders", "next", "clock_ms")
     HOLDERS_FIELD_NUMBER: _ClassVar[int]
-    MORE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
     CLOCK_MS_FIELD_NUMBER: _ClassVar[int]
     holders: _containers.RepeatedCompositeFieldContainer[Holder]
-    more: bool
+    next: str
     clock_ms: int
-    def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., more: bool = ..., clock_ms: _Optional[int] = ...) -> None: ...
+    def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., next: _Optional[str] = ..., clock_ms: _Optional[int] = ...) -> None: ...
 
 class RenewRequest(_message.Message):
     __slots__ = ("token", "ttl_ms")

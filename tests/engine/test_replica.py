@@ -1,0 +1,44 @@
+"""A replica's turns: what time alone asks for, and how a leader stops."""
+
+from lockd.machine import commands as c
+from lockd.machine.apply import RECORD_KEEP_MS
+from lockd.machine.outcomes import HeldByOther
+from tests.engine.cluster import Cluster
+
+
+def test_a_single_node_that_hands_over_answers_its_calls():
+    """There is nobody to hand over to."""
+    cluster = Cluster(1)
+    cluster.do(range(1))
+    cluster.leader.replica.hand_over()
+    cluster.do(range(1, 3))
+
+
+def test_a_leader_that_hands_over_goes_on_until_a_follower_can_follow():
+    cluster = Cluster()
+    cluster.do(range(2))
+    leader = cluster.leader
+    slow = cluster.followers
+    for member in slow:
+        cluster.isolate(member)
+    waiting = cluster.acquire(2, through=leader)
+    cluster.run(0.1)
+    leader.replica.hand_over()
+    cluster.heal()
+    cluster.until(lambda: waiting.outcome is not None)
+    cluster.until(lambda: not leader.replica.engine.is_leader)
+
+
+def test_request_records_go_when_their_time_is_over_though_nobody_calls():
+    """Else a node whose records are full would refuse for ever, since nothing moved the clock."""
+    cluster = Cluster(1)
+    cluster.do(range(1))
+    refused = cluster.leader.propose(
+        lambda call: c.Acquire(call=call, request=c.Request("test", b"second", b"asked", 240_000), name="lock0")
+    )
+    cluster.until(lambda: refused.outcome is not None)
+    assert isinstance(refused.outcome, HeldByOther)
+    records = cluster.leader.replica.state.records
+    assert len(records) == 2
+    cluster.run(RECORD_KEEP_MS / 1000 + 5)
+    assert [record.token for record in records.values()] == [1]  # the holder's own lasts
