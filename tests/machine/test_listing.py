@@ -73,7 +73,8 @@ def test_a_page_begins_after_a_name_that_need_not_be_held(listed, prefix, after,
 
 def test_pages_join_into_the_whole(listed):
     for limit in range(1, len(NAMES) + 2):
-        found, after, more = [], "", True
+        found: list[str] = []
+        after, more = "", "more"
         while more:
             names, more = listed(after=after, limit=limit)
             assert len(names) == limit or not more
