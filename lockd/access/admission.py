@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from lockd.config import Limits
-from lockd.machine.commands import Acquire, Call, Command, Release, Renew
+from lockd.machine.commands import Acquire, Call, Command, Release, Renew, Request
 from lockd.machine.outcomes import Outcome, Refusal
 from lockd.raft.errors import NoLeader, OutcomeUnknown
 from lockd.raft.replica import Replica
@@ -43,15 +43,33 @@ class Admission:
             raise Refused(_REASONS[outcome], outcome.value)
         return outcome
 
+    async def commit_once(
+        self, make: Callable[[Call, Request], Command], new: Callable[[], Request], timeout_s: float
+    ) -> Outcome:
+        """The outcome of a command whose caller gave no id: the node's own makes the node's retries act once.
+
+        A node that has just come back makes its id from a clock that lies behind; TOO_OLD for so young an id
+        proves that nothing was done, and by then the clock is right.
+        """
+        request = new()
+        try:
+            return await self.commit(lambda call: make(call, request), timeout_s)
+        except Refused as refused:
+            if refused.reason is not Reason.TOO_OLD:
+                raise
+        fresh = new()
+        return await self.commit(lambda call: make(call, fresh), timeout_s)
+
     def _check_limits(self, command: Command) -> None:
-        """Only what takes a lock is held to the bound of records: a full table must not keep locks from being freed."""
+        """What takes a lock leaves room in the table of records for what frees one; reads and renewals need none."""
         if self.is_stopping:
             raise Refused(Reason.STOPPING, Reason.STOPPING.value)
         in_flight, records = len(self.replica.calls), len(self.replica.state.records)
+        records_max = self.limits.request_records_max * (2 if isinstance(command, Release) else 1)
         if in_flight >= self.limits.calls_in_flight_max:
             raise _limit("calls_in_flight_max", in_flight, self.limits.calls_in_flight_max)
-        if isinstance(command, Acquire) and records >= self.limits.request_records_max:
-            raise _limit("request_records_max", records, self.limits.request_records_max)
+        if isinstance(command, Acquire | Release) and records >= records_max:
+            raise _limit("request_records_max", records, records_max)
 
 
 def _limit(name: str, now: int, bound: int) -> Refused:

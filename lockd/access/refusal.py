@@ -8,7 +8,7 @@ class Reason(Enum):
 
     INVALID_ARGUMENT = "a field is out of its bounds"
     ID_REUSED = "another request was made under this id"
-    TOO_OLD = "the request's not_after_ms has passed: it is not done, and will not be"
+    TOO_OLD = "the request's not_after_ms has passed and its id is not on record: it will not be done any more"
     NO_LEASE = "the hold has no lease to renew"
     NO_LEADER = "no leader could be reached; nothing was done"
     NO_ANSWER = "the read was not answered in time"

@@ -62,13 +62,17 @@ class Calls:
                 parked.future.set_result(outcome)
 
     def send_again(self, call: Call) -> None:
-        self._unsent[call.number] = self._parked[call.number]
+        if call.number in self._parked:
+            self._unsent[call.number] = self._parked[call.number]
 
     def send_all_again(self) -> None:
         self._unsent = dict(self._parked)
 
     def to_send(self, leader: tuple[int, int], now: float) -> Iterator[Parked]:
-        """Those that this leader has not been sent, or not answered in time; each counts as sent from now on."""
+        """Those that this leader has not been sent, or not answered in time; each counts as sent from now on.
+
+        Nothing is lost on the way to this node itself, so what it leads with is sent once.
+        """
         self._sweep(leader, now)
         unsent, self._unsent = self._unsent, {}
         for parked in unsent.values():
@@ -79,6 +83,7 @@ class Calls:
         if leader == self._swept_for and now - self._swept_at < RESEND_S / 4:
             return
         self._swept_for, self._swept_at = leader, now
+        is_other = leader[0] != self._node
         for number, parked in self._parked.items():
-            if parked.sent_to != leader or now - parked.sent_at >= RESEND_S:
+            if parked.sent_to != leader or (is_other and now - parked.sent_at >= RESEND_S):
                 self._unsent[number] = parked

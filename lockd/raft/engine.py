@@ -34,6 +34,12 @@ ENTRY_BYTES_MAX = 2 * 1024 * 1024
 APPLY_PER_TICK, APPLY_BYTES_PER_TICK = 512, 256 * 1024
 """What is handed over for applying in one tick, so that a backlog does not hold up the heartbeats."""
 
+TRANSFER_EVERY_S = 0.3
+"""How long a follower that was asked to stand is given, before another one is asked."""
+
+_FOLLOWER = 0
+"""PySyncObj's number for the state."""
+
 _SENT = {"append_entries", "next_node_idx", "request_vote", "response_vote", "timeout_now"}
 
 logging.getLogger("pysyncobj").setLevel(logging.ERROR)
@@ -71,6 +77,7 @@ class Engine:
         self.hears_leaders = journal.joined
         """False in a blank node that does not know yet which leaders were deposed."""
         self._vouched: int | None = None
+        self._transfer_asked_at, self._transfers = -math.inf, 0
         self.mailbox = _Mailbox(self)
         with _Seat(self):
             self._raft = _Raft(self, Node(me), [Node(other) for other in sorted(others)], timing)
@@ -185,6 +192,14 @@ class Engine:
             with _Seat(self):
                 self._raft._SyncObj__setCurrentTerm(term, self._raft.selfNode.id)
 
+    def hear_of(self, term: int) -> None:
+        """A peer is in this term. PySyncObj ignores a deposed leader, which then never learns that it is one."""
+        if term > self.term:
+            with _Seat(self):
+                self._raft._SyncObj__setCurrentTerm(term, None)
+                self._raft._SyncObj__setState(_FOLLOWER)
+            self._raft._SyncObj__raftLeader = None
+
     def join(self) -> None:
         """From now on this node votes and stands."""
         self.journal.set_joined()
@@ -203,11 +218,20 @@ class Engine:
         self.outbox.append((peer, self.term, message))
 
     def transfer(self) -> bool:
-        """Asks the follower that holds our whole log to stand at once. False: there is none, or an entry is open."""
-        before = len(self.outbox)
+        """Asks a follower that holds our whole log to stand at once, another one each time. False: there is none."""
+        now = self._clock.monotonic()
+        if now - self._transfer_asked_at < TRANSFER_EVERY_S:
+            return True
+        able = [peer for peer in sorted(self._connected()) if self.match_index(peer) == self.journal.last]
+        if not able:
+            return False
+        self._transfer_asked_at, self._transfers = now, self._transfers + 1
         with _Seat(self):
-            self._raft.transferLeadership()
-        return len(self.outbox) > before
+            self._raft.transferLeadership(Node(able[self._transfers % len(able)]))
+        return True
+
+    def _connected(self) -> list[int]:
+        return [int(node.id) for node in self._raft._SyncObj__connectedNodes]
 
     def _postpone_election(self) -> None:
         self._raft._SyncObj__raftElectionDeadline = math.inf

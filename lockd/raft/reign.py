@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from lockd.machine.commands import Call
+
 
 @dataclass(slots=True)
 class Reign:
@@ -33,23 +35,26 @@ class Reign:
 
 @dataclass(slots=True)
 class Commands:
-    """Encoded commands in the order of their arrival."""
+    """Encoded commands in the order of their arrival. One that is sent again while it waits takes no second place."""
 
-    waiting: list[bytes] = field(default_factory=list)
+    waiting: dict[Call, bytes] = field(default_factory=dict)
     size: int = 0
     """Bytes."""
 
-    def put(self, command: bytes) -> None:
-        self.waiting.append(command)
-        self.size += len(command)
+    def put(self, call: Call, command: bytes) -> None:
+        if call not in self.waiting:
+            self.waiting[call] = command
+            self.size += len(command)
 
     def take(self, bytes_max: int) -> list[bytes]:
         """As many from the front as stay within bytes_max, at least one if there is one."""
-        size = count = 0
-        for command in self.waiting:
-            if count and size + len(command) > bytes_max:
+        taken: list[bytes] = []
+        size = 0
+        for call, command in list(self.waiting.items()):
+            if taken and size + len(command) > bytes_max:
                 break
-            size, count = size + len(command), count + 1
-        taken, self.waiting = self.waiting[:count], self.waiting[count:]
+            taken.append(command)
+            size += len(command)
+            del self.waiting[call]
         self.size -= size
         return taken

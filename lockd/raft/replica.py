@@ -278,12 +278,16 @@ class Replica:
         match envelope.content:
             case Propose(commands):
                 self._take(peer, commands)
+            case Report() if self.journal.joined:
+                self.engine.hear_of(envelope.term)
             case Ask():
                 self._say(peer, Report(not self.journal.joined, self.journal.last))
             case Report():
                 self._joining.note(peer, envelope.term, envelope.content)
             case Manifest():
                 self._consider(peer, envelope.term, envelope.content)
+            case {"type": "append_entries"} if envelope.term < self.engine.term:
+                self._say(peer, Report(not self.journal.joined, self.journal.last))  # that leader was deposed
             case dict() as message:
                 self.engine.deliver(peer, envelope.term, message)
 
@@ -296,11 +300,11 @@ class Replica:
                 log.warning("proposals dropped: too many wait for the log", peer=peer)
                 return
             try:
-                codec.decode_command(command)  # what does not decode must not enter the log
+                call = codec.decode_command(command).call  # what does not decode must not enter the log
             except CodecError as error:
                 log.warning("proposal dropped", peer=peer, error=str(error))
                 continue
-            self._open.put(command)
+            self._open.put(call, command)
 
     def _consider(self, peer: int, term: int, manifest: Manifest) -> None:
         """A leader whose log begins after our end: it counts as a heartbeat, and may offer a snapshot.
@@ -339,14 +343,14 @@ class Replica:
         if self.engine.is_leader:
             if self.reign and self.reign.begun:
                 for parked in self.calls.to_send((self.me, self.engine.term), now):
-                    self._open.put(parked.command)
+                    self._open.put(parked.call, parked.command)
             return
         leader = self.engine.leader
         if leader is None or leader not in self.connected or not len(self.calls):
             return
         commands = Commands()
         for parked in self.calls.to_send((leader, self.engine.term), now):
-            commands.put(parked.command)
+            commands.put(parked.call, parked.command)
         while commands.waiting:
             self._say(leader, Propose(tuple(commands.take(BATCH_BYTES))))
 

@@ -4,6 +4,8 @@ It has no request ids. The node gives each call one of its own, so that the node
 the client's is another call.
 """
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import structlog
@@ -33,23 +35,24 @@ class Locking:
 
     async def Lock(self, message: pb.LockName, caller: Caller) -> pb.LockResult:  # noqa: N802 - gRPC's name
         bounds.check_name(message.name, self._admission.limits)
-        request = self._request(b"Lock\n" + message.name.encode(), caller)
         owner = f"lockapi@{caller.peer}"[: self._admission.limits.owner_bytes]
-        outcome = await self._admission.commit(
-            lambda call: c.Acquire(call=call, request=request, name=message.name, owner=owner, by_name=True),
+        outcome = await self._admission.commit_once(
+            lambda call, request: c.Acquire(call=call, request=request, name=message.name, owner=owner, by_name=True),
+            self._new(b"Lock\n" + message.name.encode(), caller),
             caller.timeout_s,
         )
         return pb.LockResult(success=isinstance(outcome, o.Granted))
 
     async def Unlock(self, message: pb.LockName, caller: Caller) -> pb.LockResult:  # noqa: N802 - gRPC's name
         bounds.check_name(message.name, self._admission.limits)
-        request = self._request(b"Unlock\n" + message.name.encode(), caller)
-        outcome = await self._admission.commit(
-            lambda call: c.Release(call=call, request=request, name=message.name, by_name=True), caller.timeout_s
+        outcome = await self._admission.commit_once(
+            lambda call, request: c.Release(call=call, request=request, name=message.name, by_name=True),
+            self._new(b"Unlock\n" + message.name.encode(), caller),
+            caller.timeout_s,
         )
         if isinstance(outcome, o.NotHeld) and outcome.holders:
             log.info("unlock by name refused", name=message.name, peer=caller.peer, token=outcome.holders[0].token)
         return pb.LockResult(success=isinstance(outcome, o.Released))
 
-    def _request(self, asked: bytes, caller: Caller) -> c.Request:
-        return new_request(self._rng, caller, asked, self._admission.replica.state.scalars.clock_ms)
+    def _new(self, asked: bytes, caller: Caller) -> Callable[[], c.Request]:
+        return partial(new_request, self._rng, self._admission, caller, asked)

@@ -1,6 +1,8 @@
 """lockd.v1: decode, propose, encode; nothing else."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from lockd.access import bounds
@@ -32,16 +34,15 @@ class LockService:
 
     async def Lock(self, message: pb.LockRequest, caller: Caller) -> pb.LockResponse:  # noqa: N802 - gRPC's name
         translate.check_lock(message, self._admission.limits)
-        request = self._request(message, caller)
-        outcome = await self._admission.commit(lambda call: translate.acquire(message, request, call), caller.timeout_s)
+        outcome = await self._commit(message, caller, lambda call, request: translate.acquire(message, request, call))
         return translate.lock_response(outcome, self._clock_ms)
 
     async def Unlock(self, message: pb.UnlockRequest, caller: Caller) -> pb.UnlockResponse:  # noqa: N802 - gRPC's name
         translate.check_unlock(message, self._admission.limits)
-        request = self._request(message, caller)
-        outcome = await self._admission.commit(
-            lambda call: c.Release(call=call, request=request, token=message.token, name=message.name),
-            caller.timeout_s,
+        outcome = await self._commit(
+            message,
+            caller,
+            lambda call, request: c.Release(call=call, request=request, token=message.token, name=message.name),
         )
         return translate.unlock_response(outcome, self._clock_ms)
 
@@ -71,13 +72,22 @@ class LockService:
     def _clock_ms(self) -> int:
         return self._admission.replica.state.scalars.clock_ms
 
-    def _request(self, message: pb.LockRequest | pb.UnlockRequest, caller: Caller) -> c.Request:
-        """The caller's id, or one of this node's own, so that the node's own retries act once."""
+    async def _commit(
+        self,
+        message: pb.LockRequest | pb.UnlockRequest,
+        caller: Caller,
+        make: Callable[[c.Call, c.Request], c.Command],
+    ) -> o.Outcome:
+        """Under the caller's id, or one of this node's own."""
+        asked = translate.asked(message)
         if not message.HasField("request"):
-            return new_request(self._rng, caller, translate.asked(message), self._clock_ms)
+            new = partial(new_request, self._rng, self._admission, caller, asked)
+            return await self._admission.commit_once(make, new, caller.timeout_s)
         bounds.check_request_id(message.request.id, message.request.not_after_ms)
-        return c.Request(caller.identity, message.request.id, translate.asked(message), message.request.not_after_ms)
+        request = c.Request(caller.identity, message.request.id, asked, message.request.not_after_ms)
+        return await self._admission.commit(lambda call: make(call, request), caller.timeout_s)
 
 
-def new_request(rng: Random, caller: Caller, asked: bytes, clock_ms: int) -> c.Request:
+def new_request(rng: Random, admission: Admission, caller: Caller, asked: bytes) -> c.Request:
+    clock_ms = admission.replica.state.scalars.clock_ms
     return c.Request(caller.identity, rng.randbytes(16), asked, clock_ms + NOT_AFTER_MS)

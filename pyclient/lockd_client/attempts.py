@@ -112,8 +112,12 @@ class Attempts:
         chance: Callable[[], float],
         request: RequestId | None = None,
         rounds: int | None = None,
+        in_doubt: bool = False,
     ) -> None:
-        """deadline: on the clock of next()'s argument. chance: 0 to 1. request: what OutcomeUnknown is to carry."""
+        """deadline: on the clock of next()'s argument. chance: 0 to 1. request: what OutcomeUnknown is to carry.
+
+        in_doubt: a call before this one may have carried the request out.
+        """
         self._endpoints = tuple(endpoints)
         self._repeat = repeat
         self._deadline = deadline
@@ -121,7 +125,7 @@ class Attempts:
         self._request = request
         self._rounds = rounds
         self._made = 0
-        self._in_doubt = False
+        self._in_doubt = in_doubt
         self._last: Failure | None = None
 
     def next(self, time: float) -> Attempt | None:
@@ -159,7 +163,9 @@ class Attempts:
     def _refusal(self, failure: Failure) -> LockdError:
         if failure.reason == RequestTooOld.default_reason:
             return self._error(RequestTooOld, failure)
-        if self._in_doubt:  # this node refuses, and an attempt before may have been carried out all the same
+        if (
+            self._in_doubt and failure.code != "INVALID_ARGUMENT"
+        ):  # this node refuses, and an attempt before may have been carried out all the same
             return self._outcome_unknown()
         return self._error(_REFUSALS.get(failure.code, CallFailed), failure)
 

@@ -261,16 +261,19 @@ class LockdClient:
         and none will be: the clock that it was made from lay behind (a node cut off from the others), and another id
         is safe.
         """
-        deadline = time.monotonic() + self._timeout
+        begun = time.monotonic()
+        deadline = begun + self._timeout
         for spent in range(1, REQUESTS_PER_CALL_MAX + 1):
             request = given or self._new_request(deadline)
             with _arguments():
                 message = build(request)
             try:
-                return self._call(method, message, Repeat.SAFE, request=request, deadline=deadline)
+                in_doubt = given is not None
+                return self._call(method, message, Repeat.SAFE, request=request, deadline=deadline, in_doubt=in_doubt)
             except RequestTooOld:
                 self._clock = None
-                if given is not None or spent == REQUESTS_PER_CALL_MAX:
+                is_young = time.monotonic() - begun < NOT_AFTER_MS / 1000
+                if in_doubt or not is_young or spent == REQUESTS_PER_CALL_MAX:
                     raise
         raise AssertionError("the loop returns or raises")
 
@@ -298,6 +301,7 @@ class LockdClient:
         request: RequestId | None = None,
         endpoints: tuple[str, ...] | None = None,
         rounds: int | None = None,
+        in_doubt: bool = False,
     ) -> Answer[AnswerT]:
         attempts = Attempts(
             endpoints or self._in_turn(),
@@ -306,6 +310,7 @@ class LockdClient:
             chance=random.random,
             request=request,
             rounds=rounds,
+            in_doubt=in_doubt,
         )
         while (attempt := attempts.next(time.monotonic())) is not None:
             self._transport.pause(attempt.delay)

@@ -150,6 +150,13 @@ class Referee:
 
     def check_settled(self) -> None:
         """All nodes run, nothing is in the way and time has passed: one state, with every grant that was kept."""
+        idle = [
+            node.id
+            for node in self.nodes.values()
+            if not node.replica.journal.joined or not node.replica.reaches_leader
+        ]
+        if idle:
+            raise Violation(f"nodes {idle} have not joined, or reach no leader")
         states = {node.id: list(node.replica.state.all_records()) for node in self.nodes.values()}
         applied = {node.id: node.replica.journal.applied for node in self.nodes.values()}
         if len(set(applied.values())) > 1:
