@@ -6,7 +6,7 @@ from lockd.access.admission import Admission
 from lockd.access.refusal import Reason, Refused
 from lockd.config import Limits
 from lockd.machine import commands as c
-from lockd.machine.outcomes import LockedState, Released
+from lockd.machine.outcomes import Granted, LockedState, Released
 from tests.engine.cluster import Cluster
 
 REQUEST = c.Request("test", b"id", b"asked", 240_000)
@@ -64,3 +64,29 @@ def test_a_change_that_is_not_answered_is_unknown_and_a_read_is_not(make, reason
     leader.process.call(lambda: leader.process.start(commit()))
     cluster.until(lambda: ended)
     assert ended[0].reason is reason
+
+
+def test_an_id_of_the_nodes_own_survives_a_clock_that_lies_behind():
+    """A node that has just come back makes ids from the clock that it had."""
+    cluster = Cluster(1)
+    cluster.do(range(1))
+    cluster.run(400.0)
+    cluster.do(range(1))  # the clock moves on, past the first id's time
+    made = iter((0, 10**9))
+
+    def new() -> c.Request:
+        not_after_ms = next(made)
+        return c.Request("", b"%d" % not_after_ms, b"asked", not_after_ms)
+
+    ended: list[object] = []
+    leader = cluster.leader
+
+    async def commit() -> None:
+        admission = Admission(leader.replica, Limits())
+        ended.append(
+            await admission.commit_once(lambda call, request: c.Acquire(call=call, request=request, name="b"), new, 1.0)
+        )
+
+    leader.process.call(lambda: leader.process.start(commit()))
+    cluster.until(lambda: ended)
+    assert isinstance(ended[0], Granted)

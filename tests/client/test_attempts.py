@@ -62,3 +62,12 @@ def test_only_what_may_have_been_sent_is_in_doubt(sent: bool, kind: type[Excepti
     assert campaign.failed(Failure(endpoint="a:1", code="UNAVAILABLE", reason="", details="", sent=sent)) is None
     assert isinstance(campaign.exhausted(), kind)
     assert campaign.exhausted().endpoints == ("a:1",)
+
+
+def test_who_asks_again_is_in_doubt_from_the_start() -> None:
+    """A refusal now says nothing of the call before, which may hold the lock."""
+    asked_again = Attempts(NODES, Repeat.SAFE, deadline=10.0, chance=lambda: 1.0, in_doubt=True)
+    assert asked_again.next(0.0) is not None
+    refused = Failure(endpoint="a:1", code="RESOURCE_EXHAUSTED", reason="LIMIT_REACHED", details="full")
+    assert isinstance(asked_again.failed(refused), OutcomeUnknown)
+    assert isinstance(asked_again.exhausted(), OutcomeUnknown)

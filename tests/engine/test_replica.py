@@ -3,6 +3,7 @@
 from lockd.machine import commands as c
 from lockd.machine.apply import RECORD_KEEP_MS
 from lockd.machine.outcomes import HeldByOther
+from lockd.raft.reign import Commands
 from tests.engine.cluster import Cluster
 
 
@@ -42,3 +43,39 @@ def test_request_records_go_when_their_time_is_over_though_nobody_calls():
     assert len(records) == 2
     cluster.run(RECORD_KEEP_MS / 1000 + 5)
     assert [record.token for record in records.values()] == [1]  # the holder's own lasts
+
+
+def test_a_leader_of_an_older_term_learns_of_a_later_one_and_stands_again():
+    """A node that knows of a later term, and cannot stand itself, would otherwise hear no leader for ever."""
+    cluster = Cluster()
+    cluster.do(range(2))
+    cluster.settle()
+    ahead = cluster.followers[0]
+    later = cluster.leader.replica.engine.term + 5
+    ahead.process.call(ahead.replica.engine.hear_of, later)
+    ahead.process.call(ahead.replica.engine._postpone_election)
+    cluster.until(lambda: cluster.leader.replica.engine.term > later)
+    cluster.do(range(2, 4))
+    cluster.settle()
+
+
+def test_a_command_that_is_sent_again_while_it_waits_takes_no_second_place():
+    commands = Commands()
+    for _ in range(3):
+        commands.put(c.Call(1, 1, 1), b"one")
+        commands.put(c.Call(1, 1, 2), b"two")
+    assert commands.size == 6
+    assert commands.take(bytes_max=100) == [b"one", b"two"]
+    assert commands.size == 0
+
+
+def test_a_batch_takes_what_stays_within_its_bytes_and_at_least_one():
+    commands = Commands()
+    for number in range(4):
+        commands.put(c.Call(1, 1, number), b"x" * 10)
+    assert [len(commands.take(bytes_max=25)), len(commands.take(bytes_max=5)), len(commands.take(bytes_max=5))] == [
+        2,
+        1,
+        1,
+    ]
+    assert commands.take(bytes_max=5) == []
