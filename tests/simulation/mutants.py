@@ -10,8 +10,8 @@ from typing import Any
 from unittest.mock import patch
 
 from lockd.machine import apply as machine
-from lockd.raft.engine import Engine, _Raft
-from lockd.raft.envelopes import Manifest
+from lockd.raft.engine import _SENT, REGULAR, Engine
+from lockd.raft.envelopes import Content, Manifest, Propose
 from lockd.raft.guard import Ballot, Inbox, Message, Shaped
 from lockd.raft.journal import LOG, Journal
 from lockd.raft.replica import Replica
@@ -139,27 +139,36 @@ def votes_are_counted_not_attributed() -> Off:
 
 
 @contextlib.contextmanager
-def what_was_queued_enters_a_later_term() -> Off:
-    """12: entries wait in PySyncObj's queue for whatever leadership comes next, and count in its term."""
+def what_was_queued_goes_to_the_next_leader() -> Off:
+    """12: entries wait in PySyncObj's queue, go to whoever leads when it is looked at, and count in that term."""
+    send, take, wire = Engine._send, Replica._take, Replica._on_the_wire
 
     def queued(self: Engine, data: bytes) -> int:
         self._raft._applyCommand(data, None, 0)
         return 0
 
-    def whatever_term(state: Any, entry: Any, append_term: int) -> bool:
-        del append_term
-        return bool(entry.epoch <= state.scalars.epoch)
+    def forwarding(self: Engine, peer: int, message: Message) -> None:
+        if message["type"] == "apply_command":
+            self.outbox.append((peer, self.term, {"type": "forwarded", "content": Propose((message["command"],))}))
+        else:
+            send(self, peer, message)
 
-    init = _Raft.__init__
+    def wrapped(self: Replica, message: Message) -> Content:
+        return message["content"] if message["type"] == "forwarded" else wire(self, message)
 
-    def waiting(self: _Raft, *args: Any) -> None:
-        init(self, *args)
-        self.conf.commandsWaitLeader = True
+    def taking(self: Replica, peer: int, commands: tuple[bytes, ...]) -> None:
+        if commands[0][:1] == REGULAR:  # an entry; a proposal's command begins otherwise
+            self.engine._raft._applyCommand(commands[0], None)
+        else:
+            take(self, peer, commands)
 
     with (
         patch.object(Engine, "append", queued),
-        patch.object(machine, "counts", whatever_term),
-        patch.object(_Raft, "__init__", waiting),
+        patch.object(Engine, "_send", forwarding),
+        patch.object(Replica, "_on_the_wire", wrapped),
+        patch.object(Replica, "_take", taking),
+        patch.object(machine, "counts", lambda *_: True),
+        patch("lockd.raft.engine._SENT", _SENT | {"apply_command"}),
     ):
         yield
 
@@ -188,7 +197,7 @@ MUTANTS: dict[str, tuple[Mutant, int]] = {
     "8": (a_snapshot_is_labelled_ahead, 3),
     "9": (messages_overtake_the_sync, 3),
     "10": (votes_are_counted_not_attributed, 5),
-    "12": (what_was_queued_enters_a_later_term, 3),
+    "12": (what_was_queued_goes_to_the_next_leader, 3),
     "lost": (a_blank_node_votes, 3),
 }
 """By the fault's number: what is switched off, and in a cluster of how many nodes it shows."""
