@@ -96,7 +96,7 @@ def test_health_says_serving(stranger, service):
     health: Any = health_pb2_grpc.HealthStub(stranger.channel)
     asked = health_pb2.HealthCheckRequest(service=service)
     serving = health_pb2.HealthCheckResponse.SERVING
-    eventually(lambda: health.Check(asked, timeout=DEADLINE_S).status == serving)
+    eventually(lambda: health.Check(asked, timeout=DEADLINE_S).status == serving, DEADLINE_S)
 
 
 # ---- errors
