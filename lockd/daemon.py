@@ -6,6 +6,7 @@ no new calls, the lead handed over, calls in flight answered, ports closed, the 
 
 import asyncio
 import contextlib
+import gc
 import random
 import signal
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import grpc
 import structlog
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from lockd import __version__
 from lockd.access.admission import Admission
+from lockd.access.feed import Feed
 from lockd.clock import SystemClock
 from lockd.config import Config, address
 from lockd.persistence.errors import StoreCorrupt, StoreError
@@ -33,6 +36,8 @@ from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
 from lockd.server.rpc import generic_handler
 from lockd.server.service import LockService
+from lockd.server.stream import Streams
+from lockd.server.watch import Watches
 from lockd_client.proto import lockapi_pb2, lockd_pb2
 
 log = structlog.get_logger("lockd")
@@ -44,6 +49,21 @@ WATCH_S = 0.1
 """How often health follows what the replica knows."""
 
 JOIN_REMINDER_S = 10.0
+
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+"""A connection whose other end has vanished breaks within 15 s, and what waits on it is withdrawn."""
+
+COLLECTOR_THRESHOLDS = (10_000, 10, 1_000)
+"""Of Python's cyclic garbage collector. A full collection looks at every row of the state, about 240 ms for 100,000
+locks, and by default it comes whenever they have grown by a quarter. Rows are in no cycles: what is dropped goes at
+once. Calls and connections that leave cycles behind are found by the two young generations (up to 100,000 objects,
+about 40 ms); a full collection comes after 100 million more objects were made than freed.
+"""
 
 EXIT_OK, EXIT_DATA, EXIT_UNAVAILABLE, EXIT_SOFTWARE, EXIT_IO = 0, 65, 69, 70, 74
 
@@ -77,7 +97,11 @@ class _CannotListen(Exception):
 
 async def _serve(config: Config) -> None:
     with _storage(config) as (store, shelf), ThreadPoolExecutor(1, "lockd-worker") as worker:
+        gc.disable()
         node = _Node(config, store, shelf, worker)
+        gc.freeze()  # what was read from disk is not looked at again
+        gc.set_threshold(*COLLECTOR_THRESHOLDS)
+        gc.enable()
         await node.run()
 
 
@@ -111,7 +135,10 @@ class _Node:
             offload=offload,
             settings=_settings(config),
         )
-        self._admission = Admission(self._replica, config.limits)
+        limits = config.limits
+        self._admission = Admission(self._replica, limits)
+        self._feed = Feed(self._replica.state.scalars.revision, limits.events_kept_max, limits.watchers_max)
+        self._replica.news.publish = self._feed.publish
         self._health = health.aio.HealthServicer()
         self._server = self._make_server(rng)
         self._stop = asyncio.Event()
@@ -147,23 +174,27 @@ class _Node:
     # -- start
 
     def _make_server(self, rng: random.Random) -> grpc.aio.Server:
-        limits = self._config.limits
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", limits.message_bytes),
+                ("grpc.max_receive_message_length", self._config.limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
+                *KEEPALIVE,
             ]
         )
-        addresses = {node.id: node.endpoint for node in self._config.nodes}
-        services = {
-            _LOCKD["LockService"]: LockService(self._admission, rng),
-            _LOCKD["ClusterService"]: ClusterService(self._replica, addresses, __version__),
-            _LOCKAPI["Locking"]: Locking(self._admission, rng),
+        cluster = ClusterService(self._replica, {node.id: node.endpoint for node in self._config.nodes}, __version__)
+        service = LockService(self._admission, rng)
+        self._streams = Streams(service, cluster, self._config.limits)
+        services: dict[ServiceDescriptor, tuple[object, ...]] = {
+            _LOCKD["LockService"]: (service, self._streams, Watches(self._feed, self._admission)),
+            _LOCKD["ClusterService"]: (cluster,),
+            _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
-        timeout_s = limits.default_deadline_ms / 1000
         server.add_generic_rpc_handlers(
-            tuple(generic_handler(descriptor, service, timeout_s) for descriptor, service in services.items())
+            tuple(
+                generic_handler(descriptor, implementations, lambda: cluster.leader_address)
+                for descriptor, implementations in services.items()
+            )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._names = tuple(descriptor.full_name for descriptor in services)
@@ -229,12 +260,15 @@ class _Node:
     async def _drain(self) -> None:
         log.info("stopping")
         self._admission.is_stopping = True
+        self._streams.end()
+        self._feed.end()
         await self._set_health(serving=False)
         self._replica.hand_over()
         deadline = asyncio.get_running_loop().time() + DRAIN_S
         while asyncio.get_running_loop().time() < deadline:
+            self._replica.calls.send_away()
             leads = self._replica.engine.is_leader and self._replica.connected
-            if not leads and not len(self._replica.calls):
+            if not leads and not self._replica.calls.in_work:
                 return
             await asyncio.sleep(0.01)
 

@@ -1,35 +1,167 @@
 """The bounds of every field that a caller fills in. A refusal names the field and the bound."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 from lockd.config import Limits
+from lockd.machine import commands as c
+from lockd.machine.constants import LOCK_DELAY_MAX_MS, SET_MAX, TOKEN_MAX
 
 from .refusal import Reason, Refused
 
 REQUEST_ID_BYTES_MAX = 64
+CLIENT_BYTES = 16
+ANSWERED_RANGES_MAX = 64
+AGENT_BYTES_MAX = 128
 
 
-def check_name(name: str, limits: Limits) -> None:
+def check(command: c.Command, limits: Limits) -> None:
+    """Raises Refused. Commands that no caller can give pass."""
+    of_kind = _CHECKS.get(type(command))
+    if of_kind is not None:
+        of_kind(command, limits)
+
+
+# -- commands
+
+
+def _check_acquire(ask: c.Acquire, limits: Limits) -> None:
+    _check_wants(ask.wants, limits)
+    if ask.session and ask.ttl_ms:
+        raise _invalid("ttl_ms", f"is {ask.ttl_ms} beside a session_id; in a session the session's ttl counts")
+    if ask.ttl_ms:
+        check_ttl(ask.ttl_ms, limits, may_be_zero=True)
+    if ask.wait_ms > limits.wait_max_ms:
+        raise _invalid("wait_ms", f"is {ask.wait_ms}; it takes up to {limits.wait_max_ms}, or less than 0 for no bound")
+    if ask.lock_delay_ms > LOCK_DELAY_MAX_MS:
+        raise _invalid("lock_delay_ms", f"is {ask.lock_delay_ms}; the bound is {LOCK_DELAY_MAX_MS}")
+    if ask.reentrant and not (ask.session and ask.agent and len(ask.wants) == 1):
+        raise _invalid("reentrant", "takes a session_id, an agent and exactly one name")
+    check_text("agent", ask.agent, AGENT_BYTES_MAX)
+    check_text("owner", ask.owner, limits.owner_bytes)
+    check_text("reason", ask.reason, limits.reason_bytes)
+    if ask.metadata:
+        _check_metadata(ask.metadata, limits)
+    check_request(ask.request)
+
+
+def _check_wants(wants: tuple[c.Want, ...], limits: Limits) -> None:
+    if len(wants) == 1:
+        check_name(wants[0].name, limits)
+        return
+    if not 0 < len(wants) <= SET_MAX:
+        raise _invalid("wants", f"has {len(wants)} names; it takes 1 to {SET_MAX}")
+    seen: set[str] = set()
+    for place, (name, _) in enumerate(wants):
+        check_name(name, limits, f"wants[{place}].name")
+        if name in seen:
+            raise _invalid(f"wants[{place}].name", "is there twice; a set names each lock once")
+        seen.add(name)
+
+
+def _check_release(ask: c.Release, limits: Limits) -> None:
+    check_text("reason", ask.reason, limits.reason_bytes)
+    check_text("owner", ask.owner, limits.owner_bytes)
+    check_request(ask.request)
+    if ask.force and not ask.token:
+        raise _invalid("token", "is missing; force takes the token of the hold that is to be broken")
+    if ask.session:
+        if ask.token:
+            raise _invalid("token", "stands beside a session_id; a hold is named by one of them")
+        if not ask.agent:
+            raise _invalid("agent", "is missing; by session it is the session, the agent and the name that free a hold")
+        check_text("agent", ask.agent, AGENT_BYTES_MAX)
+    elif not ask.by_name:
+        check_token(ask.token)
+    if ask.name or not ask.token:
+        check_name(ask.name, limits)
+
+
+def _check_cancel(ask: c.Cancel, _limits: Limits) -> None:
+    _check_key(ask.key)
+
+
+def _check_renew(ask: c.Renew, limits: Limits) -> None:
+    check_token(ask.token)
+    check_ttl(ask.ttl_ms, limits, may_be_zero=False)
+
+
+def _check_open_session(ask: c.OpenSession, limits: Limits) -> None:
+    check_ttl(ask.ttl_ms, limits, may_be_zero=False)
+    check_text("owner", ask.owner, limits.owner_bytes)
+    check_request(ask.request)
+
+
+def _check_session(ask: c.KeepAlive | c.CloseSession, _limits: Limits) -> None:
+    if not ask.session:
+        raise _invalid("session_id", "is missing; it is what OpenSession answered")
+
+
+def _check_is_locked(ask: c.IsLocked, limits: Limits) -> None:
+    check_name(ask.name, limits)
+
+
+def _check_get(ask: c.Get, limits: Limits) -> None:
+    check_name(ask.name, limits)
+    check_page(ask.limit, limits)
+
+
+def _check_list(ask: c.ListHolds, limits: Limits) -> None:
+    check_text("prefix", ask.prefix, limits.name_bytes)
+    check_text("after", ask.after, limits.name_bytes)
+    check_text("owner", ask.owner, limits.owner_bytes)
+    check_page(ask.limit, limits)
+
+
+def _check_check_token(ask: c.CheckToken, limits: Limits) -> None:
+    check_name(ask.name, limits)
+    check_token(ask.token)
+
+
+_CHECKS = cast(
+    dict[type, Callable[[Any, Limits], None]],
+    {
+        c.Acquire: _check_acquire,
+        c.Release: _check_release,
+        c.Cancel: _check_cancel,
+        c.Renew: _check_renew,
+        c.OpenSession: _check_open_session,
+        c.KeepAlive: _check_session,
+        c.CloseSession: _check_session,
+        c.IsLocked: _check_is_locked,
+        c.Get: _check_get,
+        c.ListHolds: _check_list,
+        c.CheckToken: _check_check_token,
+    },
+)
+
+
+# -- fields
+
+
+def check_name(name: str, limits: Limits, field: str = "name") -> None:
     if not name:
-        raise _invalid("name", "is empty; it takes 1 to {} bytes", limits.name_bytes)
-    check_text("name", name, limits.name_bytes)
+        raise _invalid(field, f"is empty; it takes 1 to {limits.name_bytes} bytes")
+    check_text(field, name, limits.name_bytes)
 
 
 def check_text(field: str, text: str, bytes_max: int) -> None:
     """Bounds the UTF-8 length and keeps control characters out."""
-    size = len(text.encode())
+    size = len(text) if text.isascii() else len(text.encode())
     if size > bytes_max:
-        raise _invalid(field, f"has {size} bytes; the bound is {{}}", bytes_max)
+        raise _invalid(field, f"has {size} bytes; the bound is {bytes_max}")
+    if text.isprintable():
+        return
     for place, character in enumerate(text):
         if unicodedata.category(character) == "Cc":
             raise _invalid(field, f"has the control character U+{ord(character):04X} at place {place + 1}")
 
 
-def check_metadata(metadata: Mapping[str, str], limits: Limits) -> None:
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
+def _check_metadata(metadata: Iterable[tuple[str, str]], limits: Limits) -> None:
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata)
     if size > limits.metadata_bytes:
-        raise _invalid("metadata", f"has {size} bytes; the bound is {{}}", limits.metadata_bytes)
+        raise _invalid("metadata", f"has {size} bytes; the bound is {limits.metadata_bytes}")
 
 
 def check_ttl(ttl_ms: int, limits: Limits, *, may_be_zero: bool) -> None:
@@ -41,21 +173,59 @@ def check_ttl(ttl_ms: int, limits: Limits, *, may_be_zero: bool) -> None:
 
 
 def check_token(token: int) -> None:
-    if not 0 < token < 2**53:
-        raise _invalid("token", f"is {token}; it takes 1 to {2**53 - 1}")
-
-
-def check_request_id(id: bytes, not_after_ms: int) -> None:
-    if not 1 <= len(id) <= REQUEST_ID_BYTES_MAX:
-        raise _invalid("request.id", f"has {len(id)} bytes; it takes 1 to {REQUEST_ID_BYTES_MAX}")
-    if not not_after_ms:
-        raise _invalid("request.not_after_ms", "is missing; it is the last clock_ms that was seen + 240000")
+    if not 0 < token <= TOKEN_MAX:
+        raise _invalid("token", f"is {token}; it takes 1 to {TOKEN_MAX}")
 
 
 def check_page(limit: int, limits: Limits) -> None:
     if limit > limits.list_page_max:
-        raise _invalid("limit", f"is {limit}; the bound is {{}}", limits.list_page_max)
+        raise _invalid("limit", f"is {limit}; the bound is {limits.list_page_max}")
 
 
-def _invalid(field: str, what: str, *bound: object) -> Refused:
-    return Refused(Reason.INVALID_ARGUMENT, f"{field} {what.format(*bound) if bound else what}")
+# -- request ids
+
+
+def check_id(id: bytes, client: bytes, sequence: int) -> None:
+    """Of the two forms of an id, one is given, and whole."""
+    if not client and not sequence:
+        return
+    if id:
+        raise _invalid("request.id", "stands beside a client and sequence; a request has one of them")
+    if len(client) != CLIENT_BYTES:
+        raise _invalid("request.client", f"has {len(client)} bytes; it takes {CLIENT_BYTES}")
+    if not sequence:
+        raise _invalid("request.sequence", "is 0; it counts from 1")
+
+
+def check_request(request: c.Request) -> None:
+    """not_after_ms has no upper bound: a node that lags would refuse honest callers by its clock, and a far one
+    harms nobody but the caller, whose late duplicate may act again once its record has gone.
+    """
+    _check_key(request.key)
+    if not request.not_after_ms:
+        raise _invalid("request.not_after_ms", "is missing; it is the last clock_ms that was seen + 240000")
+    if request.answered is not None:
+        _check_answered(request.answered)
+
+
+def _check_key(key: c.Key) -> None:
+    size = len(key.id) - 1
+    if not key.client and not 1 <= size <= REQUEST_ID_BYTES_MAX:
+        raise _invalid("request.id", f"has {size} bytes; it takes 1 to {REQUEST_ID_BYTES_MAX}")
+
+
+def _check_answered(answered: c.Answered) -> None:
+    if len(answered.ranges) > ANSWERED_RANGES_MAX:
+        raise _invalid("request.answered", f"has {len(answered.ranges)} ranges; the bound is {ANSWERED_RANGES_MAX}")
+    least = answered.below
+    for place, (first, last) in enumerate(answered.ranges):
+        if not least <= first <= last:
+            raise _invalid(
+                f"request.answered[{place}]",
+                f"is {first} to {last}; ranges ascend, apart from each other, above answered_below",
+            )
+        least = last + 1
+
+
+def _invalid(field: str, what: str) -> Refused:
+    return Refused(Reason.INVALID_ARGUMENT, f"{field} {what}")

@@ -15,38 +15,49 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 
+TIMEOUT_S = 10.0
+
 output_option = click.option(
-    "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="What to print on stdout."
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    help="What to print on stdout: for people, or for programs. Default: text.",
+)
+
+endpoint_option = click.option(
+    "--endpoint",
+    "endpoints",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="Where a node serves clients; may be repeated. Default: LOCKD_ENDPOINTS, else 127.0.0.1:2080.",
+)
+
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True, max=86400),
+    default=TIMEOUT_S,
+    metavar="SECONDS",
+    help="How long to look for a node that answers. Default: 10.",
 )
 
 
 def cluster_options(command: F) -> F:
     """--endpoint and --timeout."""
-    endpoint = click.option(
-        "--endpoint",
-        "endpoints",
-        multiple=True,
-        metavar="HOST:PORT",
-        help="Where a node serves clients; may be repeated. Default: LOCKD_ENDPOINTS, else 127.0.0.1:2080.",
-    )
-    timeout = click.option(
-        "--timeout",
-        type=click.FloatRange(min=0, min_open=True, max=86400),
-        default=10.0,
-        show_default=True,
-        metavar="SECONDS",
-        help="How long to try.",
-    )
-    return endpoint(timeout(command))
+    return endpoint_option(timeout_option(command))
 
 
 @contextmanager
-def connected(endpoints: tuple[str, ...], timeout: float) -> "Iterator[LockdClient]":
+def connected(endpoints: tuple[str, ...], timeout: float = TIMEOUT_S) -> "Iterator[LockdClient]":
     """A client whose errors end the command with their exit code."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's core would write to stderr beside our messages
     import lockd_client as client
 
     endings: dict[type[client.LockdError], tuple[int, str]] = {
+        client.Compacted: (
+            exits.DATA,
+            "the events from there on are no longer kept; see `lockd list`, then `lockd watch` without --from",
+        ),
         client.InvalidArgument: (exits.DATA, "refused, and nothing was changed"),
         client.LimitReached: (exits.UNAVAILABLE, "refused, and nothing was changed: a limit is reached"),
         client.OutcomeUnknown: (exits.TEMPFAIL, "it may or may not have been done; look with `lockd list` first"),

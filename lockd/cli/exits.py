@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import click
 
-HELD = 1  # or not held: the answer is no
+ANSWER_IS_NO = 1
 USAGE = 64
 DATA = 65
 UNAVAILABLE = 69
@@ -17,10 +17,10 @@ INTERRUPTED = 130
 
 MEANINGS = {
     0: "done",
-    HELD: "the answer is no: held by another, or not held",
+    ANSWER_IS_NO: "the answer is no: held by another, not held, or not in time",
     USAGE: "the command line is wrong",
-    DATA: "a value is out of its bounds",
-    UNAVAILABLE: "no node answered, none knows a leader, or a limit is reached; nothing was changed",
+    DATA: "a value is out of its bounds, or such old events are not kept",
+    UNAVAILABLE: "no node answered, none knows a leader, or a limit is reached",
     SOFTWARE: "a node failed the call",
     IO: "a file or the output could not be read or written",
     TEMPFAIL: "it may or may not have been done: look before trying again",
@@ -28,6 +28,7 @@ MEANINGS = {
     CONFIG: "the configuration is wrong",
     INTERRUPTED: "interrupted",
 }
+"""As they stand in --help, and with more words in docs/cli.md."""
 
 
 class Failure(click.ClickException):

@@ -1,7 +1,9 @@
 """The group that all verbs belong to, and how the command ends."""
 
 import errno
+import io
 import os
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
@@ -10,9 +12,11 @@ import click
 
 import lockd
 from lockd.cli import exits
-from lockd.cli.locks import list_command, lock_command, unlock_command
+from lockd.cli.locks import break_command, lock_command, unlock_command
+from lockd.cli.looking import info_command, list_command, wait_command
 from lockd.cli.serve import serve_command
 from lockd.cli.status import status_command
+from lockd.cli.watch import watch_command
 from lockd.escape import escaped
 
 
@@ -21,6 +25,8 @@ class Root(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         extra |= {"standalone_mode": False, "prog_name": extra.get("prog_name") or "lockd"}
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding does not have
         try:
             result = super().main(*args, **extra)
         except click.UsageError as error:
@@ -33,9 +39,14 @@ class Root(click.Group):
             error.show()
             sys.exit(exits.IO)
         except click.Abort:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the end
             click.echo("lockd: interrupted", err=True)
             sys.exit(exits.INTERRUPTED)
         sys.exit(result if isinstance(result, int) else 0)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of their use."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -55,8 +66,25 @@ def _end_of_io(error: OSError) -> int:
 @click.group(cls=Root, epilog=exits.table(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(lockd.__version__, prog_name="lockd", message="%(prog)s %(version)s")
 def main() -> None:
-    """A distributed lock service: its daemon (serve) and its client."""
+    """A distributed lock service: its daemon (serve) and its client.
+
+    \b
+    lockd lock nightly-report --ttl 300     take a lock; prints a token
+    lockd info nightly-report               who holds it, who waits
+    lockd unlock nightly-report --token 17  give it back
+    lockd COMMAND --help                    more, with examples
+    """
 
 
-for command in (serve_command, lock_command, unlock_command, list_command, status_command):
+for command in (
+    lock_command,
+    unlock_command,
+    wait_command,
+    list_command,
+    info_command,
+    watch_command,
+    break_command,
+    status_command,
+    serve_command,
+):
     main.add_command(command)

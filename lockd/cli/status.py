@@ -1,6 +1,5 @@
 """status: what every node says of itself."""
 
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -10,13 +9,14 @@ import click
 
 from lockd.cli import exits
 from lockd.cli.connect import cluster_options, connected, output_option
+from lockd.cli.describe import as_json
 from lockd.cli.text import aligned, duration
 from lockd.escape import escaped
 
 if TYPE_CHECKING:
     from lockd_client import LockdClient, Status
 
-_HEADINGS = ("NODE", "ADDRESS", "ROLE", "LEADER", "TERM", "APPLIED", "CLOCK", "LOCKS", "LINK")
+_HEADINGS = ("NODE", "ADDRESS", "ROLE", "LEADER", "TERM", "APPLIED", "CLOCK", "LOCKS", "WAITS", "SESSIONS", "LINK")
 _ASKED_AT_ONCE = 9
 
 
@@ -29,20 +29,24 @@ class _Asked:
     error: str = ""
 
 
-@click.command("status", short_help="Ask nodes how they are.")
+@click.command("status", short_help="Show how the nodes are.")
 @output_option
 @cluster_options
 def status_command(output: str, endpoints: tuple[str, ...], timeout: float) -> None:
     """Ask nodes how they are: those of --endpoint or LOCKD_ENDPOINTS, else 127.0.0.1:2080 and its peers.
 
-    Exit code 69 if none of them knows a leader.
+    LINK is how a node reaches its peers. Exit code 69 if none of them knows a leader.
+
+    \b
+    Example:
+      lockd status --endpoint 10.0.0.1 --endpoint 10.0.0.2 --endpoint 10.0.0.3
     """
     with connected(endpoints, timeout) as client:
         answers = _ask(client, client.endpoints)
         if not endpoints and not os.environ.get("LOCKD_ENDPOINTS"):
             answers += _ask(client, _peers(answers))
     if output == "json":
-        click.echo(json.dumps([_json(answer) for answer in answers]))
+        click.echo(as_json([_json(answer) for answer in answers]))
     else:
         for line in aligned(_HEADINGS, [_row(answer) for answer in answers]):
             click.echo(line)
@@ -89,6 +93,8 @@ def _row(answer: _Asked) -> tuple[str, ...]:
         str(status.applied_index),
         duration(status.clock_ms / 1000),
         str(status.held_locks),
+        str(status.waiters),
+        str(status.sessions),
         f"down to {down}" if down else link,
     )
 

@@ -72,8 +72,21 @@ class Limits:
     name_bytes: int = 512
     ttl_min_ms: int = 2000  # unless configured: twice the upper election timeout
     ttl_max_ms: int = 24 * 3600 * 1000
-    calls_in_flight_max: int = 10_000
-    request_records_max: int = 1_000_000
+    wait_max_ms: int = 24 * 3600 * 1000
+    waiters_per_name_max: int = 10_000
+    waiters_per_session_max: int = 10_000
+    sessions_per_caller_max: int = 10_000
+    calls_per_caller_max: int = 10_000
+    """Calls of one caller that this node works on; those that wait for locks do not count."""
+    records_per_caller_max: int = 1_000_000
+    """Request ids on record. Unlocking may go up to twice these two, so that what is held can be freed."""
+    streams_max: int = 10_000
+    """On this node, as are watchers."""
+    stream_operations_max: int = 10_000
+    """Of one stream and not answered yet, those that wait for locks included."""
+    watchers_max: int = 1_000
+    events_kept_max: int = 10_000
+    """By this node, for watchers: how far back one may begin, and how far one may fall behind."""
     list_page_max: int = 1000
     default_deadline_ms: int = 10_000
 

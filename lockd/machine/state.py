@@ -1,105 +1,85 @@
-"""The replicated state: five tables, and the indices derived from them."""
+"""The replicated state: its tables, and the indices derived from them.
+
+Only put_*, drop_* and set_scalars change it. Every change is remembered until take_changes(), so that a store can
+follow entry by entry.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from heapq import heapify, heappop, heappush
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any
 
-from .commands import Request
-from .outcomes import Holder
-
-
-@dataclass(frozen=True, slots=True)
-class Scalars:
-    clock_ms: int = 0
-    epoch: int = 0
-    version: int = 0
-    last_token: int = 0
-    last_lease: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    token: int
-    name: str
-    lease: int
-    """0: without a lease, held until it is released."""
-    owner: str
-    reason: str
-    metadata: tuple[tuple[str, str], ...]
-    acquired_ms: int
-    by_name: bool
-    request: Request
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    id: int
-    deadline_ms: int
-    ttl_ms: int
-    hold: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a request id was answered."""
-
-    request: Request
-    outcome: str
-    """The outcome's class: Granted, HeldByOther, Released, NotHeld."""
-    token: int
-    name: str
-    until_ms: int
-    """0: as long as its hold lives."""
-
-
-class Change(NamedTuple):
-    """A record that came (value) or went (None)."""
-
-    table: str
-    key: object
-    value: Scalars | Hold | Lease | Record | None
-
-
-TABLES = ("scalars", "holds", "leases", "records")
+from .bounds import Bounds
+from .commands import Agent, Call, Key, Kind, Mode
+from .locks import NO_LOCK, NO_USE, Lock, Use
+from .tables import (
+    TABLES,
+    Change,
+    Delay,
+    DelayKey,
+    Entry,
+    Hold,
+    Lease,
+    Mark,
+    MarkKey,
+    NodeKey,
+    NodeLease,
+    Record,
+    Scalars,
+    Waiter,
+)
 
 
 class State:
-    """Holds, leases and request records. Only put_*, drop_* and set_scalars change it.
-
-    Every change is remembered until take_changes(), so that a store can follow entry by entry.
-    """
-
     def __init__(self) -> None:
         self.scalars = Scalars()
-        self.holds: dict[int, Hold] = {}
         self.leases: dict[int, Lease] = {}
-        self.records: dict[tuple[str, bytes], Record] = {}
-        self._touched: dict[tuple[str, object], None] = {}
-        # Derived: never stored, rebuilt from the tables.
-        self._token_of: dict[str, int] = {}
+        self.holds: dict[int, Hold] = {}
+        self.waiters: dict[Key, Waiter] = {}
+        self.delays: dict[DelayKey, Delay] = {}
+        self.records: dict[Key, Record] = {}
+        self.marks: dict[MarkKey, Mark] = {}
+        self.nodes: dict[NodeKey, NodeLease] = {}
+        self.registry: dict[int, Entry] = {}
+        self._touched: dict[tuple[str, Any], None] = {}
+        # Derived: never stored, built again by put_*.
+        self._locks: dict[str, Lock] = {}
         self._names: list[str] = []
-        self._deadlines: list[tuple[int, int]] = []
-        self._record_ends: list[tuple[int, str, bytes]] = []
+        self._leases_use: dict[int, Use] = {}
+        self._agents: dict[Agent, Use] = {}
+        self._parked: dict[NodeKey, dict[Key, None]] = {}
+        self._records_of_hold: dict[int, dict[Key, None]] = {}
+        self._sequences: dict[MarkKey, dict[int, None]] = {}
+        self._registered: dict[tuple[Kind, str], int] = {}
+        self._owners: Counter[str] = Counter()
+        self._sessions: Counter[str] = Counter()
+        self._records: Counter[str] = Counter()
+        self.lease_ends: Bounds[int] = Bounds()
+        self.wait_ends: Bounds[tuple[int, Key]] = Bounds()
+        self.delay_ends: Bounds[tuple[str, str]] = Bounds()
+        self.node_ends: Bounds[NodeKey] = Bounds()
+        self.record_ends: Bounds[Key] = Bounds()
+        self.mark_ends: Bounds[MarkKey] = Bounds()
+        self.ending_leases: dict[int, None] = {}
+        self.ending_nodes: dict[NodeKey, None] = {}
 
     @classmethod
     def restored(cls, changes: Iterator[Change]) -> State:
         """A state from stored records. Raises ValueError where they contradict one another."""
         state = cls()
-        for table, key, value in changes:
-            if isinstance(value, Scalars):
-                state.scalars = value
-            else:
-                getattr(state, table)[key] = value
-        state._token_of = {hold.name: token for token, hold in state.holds.items()}
-        state._names = sorted(state._token_of)
-        state._deadlines = [(lease.deadline_ms, lease.id) for lease in state.leases.values()]
-        state._record_ends = [(r.until_ms, *key) for key, r in state.records.items() if r.until_ms]
-        heapify(state._deadlines)
-        heapify(state._record_ends)
+        found: dict[str, list[Any]] = {table: [] for table in TABLES}
+        for table, _, value in changes:
+            found[table].append(value)
+        found["holds"].sort(key=lambda hold: hold.token)
+        found["waiters"].sort(key=lambda waiter: waiter.arrival)
+        for table, values in found.items():
+            put = getattr(state, _PUT[table])
+            for value in values:
+                put(value)
+        state._touched.clear()
         problems = list(state.invariants())
         if problems:
             raise ValueError("; ".join(problems[:3]))
@@ -107,12 +87,12 @@ class State:
 
     # -- reading
 
-    def hold_of(self, name: str) -> Hold | None:
-        token = self._token_of.get(name)
-        return self.holds[token] if token else None
+    def lock(self, name: str) -> Lock:
+        """What stands on this name: an idle lock where nothing does."""
+        return self._locks.get(name, NO_LOCK)
 
     def names_after(self, prefix: str, after: str) -> Iterator[str]:
-        """Names with this prefix, greater than after, in order of their code points."""
+        """Names of locks with this prefix, greater than after, in order of their code points."""
         start = bisect_right(self._names, after) if after >= prefix else bisect_left(self._names, prefix)
         for index in range(start, len(self._names)):
             if not self._names[index].startswith(prefix):
@@ -122,133 +102,378 @@ class State:
     def remaining_ms(self, lease: int) -> int:
         return max(0, self.leases[lease].deadline_ms - self.scalars.clock_ms) if lease in self.leases else 0
 
-    def holder(self, hold: Hold) -> Holder:
-        lease = self.leases.get(hold.lease)
-        return Holder(
-            name=hold.name,
-            token=hold.token,
-            owner=hold.owner,
-            acquired_ms=hold.acquired_ms,
-            ttl_ms=lease.ttl_ms if lease else 0,
-            lease_remaining_ms=self.remaining_ms(hold.lease),
-            reason=hold.reason,
-            metadata=hold.metadata,
-        )
+    def session(self, id: int, caller: str) -> Lease | None:
+        """The caller's session of this id, unless it has begun to end."""
+        lease = self.leases.get(id)
+        return lease if lease and lease.is_session and not lease.ending and lease.caller == caller else None
+
+    def on_lease(self, id: int) -> Use:
+        return self._leases_use.get(id, NO_USE)
+
+    def of_agent(self, agent: Agent) -> Use:
+        return self._agents.get(agent, NO_USE)
+
+    def parked_by(self, node: NodeKey) -> dict[Key, None]:
+        """Waiters without a session whose call this node, in this life, has parked."""
+        return self._parked.get(node, {})
+
+    def records_of_hold(self, token: int) -> list[Key]:
+        """The records that live as long as this hold."""
+        return list(self._records_of_hold.get(token, ()))
+
+    def sequences_of(self, client: MarkKey) -> dict[int, None]:
+        """The sequences of this client that are on record."""
+        return self._sequences.get(client, {})
+
+    def registered(self, kind: Kind, name: str) -> int:
+        """The id of this entry; 0: there is none."""
+        return self._registered.get((kind, name), 0)
+
+    def owns_anything(self, owner: str) -> bool:
+        """Whether a hold or a waiter has this owner."""
+        return self._owners[owner] > 0
+
+    def waiters_of(self, name: str) -> int:
+        return len(self.lock(name).queue)
+
+    def waiters_in(self, session: int) -> int:
+        return len(self.on_lease(session).waiters)
+
+    def sessions_of(self, caller: str) -> int:
+        return self._sessions[caller]
+
+    def records_of(self, caller: str) -> int:
+        return self._records[caller]
+
+    @property
+    def sessions_count(self) -> int:
+        return self._sessions.total()
 
     def next_bound_ms(self) -> int | None:
-        """The clock beyond which a lease is due to end; None while no lease runs."""
-        heap = self._deadlines
-        while heap:
-            deadline_ms, id = heap[0]
-            lease = self.leases.get(id)
-            if lease and lease.deadline_ms == deadline_ms:
-                return deadline_ms
-            heappop(heap)  # the lease was renewed or has ended since
-        return None
+        """The clock beyond which something of a lock, a lease or a wait is due to end; None: nothing is pending.
+
+        What has begun to end is due at once.
+        """
+        if self.ending_leases or self.ending_nodes:
+            return -1
+        ends = (self.lease_ends.next(), self.wait_ends.next(), self.delay_ends.next(), self.node_ends.next())
+        return min((bound for bound in ends if bound is not None), default=None)
 
     def next_record_end_ms(self) -> int | None:
-        """The clock beyond which a request record may go, or an earlier one; None while all of them last."""
-        return self._record_ends[0][0] if self._record_ends else None
-
-    def due_leases(self, most: int) -> list[Lease]:
-        """At most `most` leases whose deadline the clock has passed, in (deadline, id) order."""
-        due: list[Lease] = []
-        while len(due) < most and (bound := self.next_bound_ms()) is not None and bound < self.scalars.clock_ms:
-            due.append(self.leases[heappop(self._deadlines)[1]])
-        return due
-
-    def due_records(self, most: int) -> list[tuple[str, bytes]]:
-        """At most `most` keys of records whose time is over."""
-        due: list[tuple[str, bytes]] = []
-        while len(due) < most and self._record_ends and self._record_ends[0][0] < self.scalars.clock_ms:
-            until, caller, id = heappop(self._record_ends)
-            record = self.records.get((caller, id))
-            if record and record.until_ms == until:
-                due.append((caller, id))
-        return due
+        """The clock beyond which a request record or a mark may go; None while all of them last."""
+        ends = (self.record_ends.next(), self.mark_ends.next())
+        return min((bound for bound in ends if bound is not None), default=None)
 
     # -- changing
 
     def set_scalars(self, **fields: int) -> None:
-        self.scalars = replace(self.scalars, **fields)
+        self.put_scalars(replace(self.scalars, **fields))
+
+    def put_scalars(self, scalars: Scalars) -> None:
+        self.scalars = scalars
         self._touched["scalars", None] = None
 
+    def put_lease(self, lease: Lease) -> None:
+        if lease.id not in self.leases:
+            self._sessions[lease.caller] += lease.is_session
+        self.leases[lease.id] = lease
+        if lease.ending:
+            self.ending_leases[lease.id] = None
+            self.lease_ends.drop(lease.id)
+        else:
+            self.lease_ends.put(lease.id, lease.deadline_ms)
+        self._touched["leases", lease.id] = None
+
+    def drop_lease(self, lease: Lease) -> None:
+        del self.leases[lease.id]
+        self._sessions[lease.caller] -= lease.is_session
+        self.lease_ends.drop(lease.id)
+        self.ending_leases.pop(lease.id, None)
+        self._touched["leases", lease.id] = None
+
     def put_hold(self, hold: Hold) -> None:
+        is_new = hold.token not in self.holds
         self.holds[hold.token] = hold
-        self._token_of[hold.name] = hold.token
-        insort(self._names, hold.name)
         self._touched["holds", hold.token] = None
+        if not is_new:
+            return
+        for name, mode in hold.wants:
+            self._lock_of(name).holders[hold.token] = mode
+        if hold.lease:
+            self._leases_use.setdefault(hold.lease, Use()).holds[hold.token] = None
+        if who := hold.who:
+            self._agents.setdefault(who, Use()).holds[hold.token] = None
+        self._owners[hold.owner] += 1
 
     def drop_hold(self, hold: Hold) -> None:
         del self.holds[hold.token]
-        del self._token_of[hold.name]
-        del self._names[bisect_left(self._names, hold.name)]
         self._touched["holds", hold.token] = None
+        for name, _ in hold.wants:
+            del self._locks[name].holders[hold.token]
+            self._forget_if_idle(name)
+        if hold.lease:
+            _take_out(self._leases_use, hold.lease, token=hold.token)
+        if who := hold.who:
+            _take_out(self._agents, who, token=hold.token)
+        self._disown(hold.owner)
 
-    def put_lease(self, lease: Lease) -> None:
-        before = self.leases.get(lease.id)
-        self.leases[lease.id] = lease
-        if before is None or before.deadline_ms != lease.deadline_ms:  # a second entry would end it twice
-            heappush(self._deadlines, (lease.deadline_ms, lease.id))
-        if len(self._deadlines) > 2 * len(self.leases) + 64:  # renewals leave their old deadlines behind
-            self._deadlines = [(one.deadline_ms, one.id) for one in self.leases.values()]
-            heapify(self._deadlines)
-        self._touched["leases", lease.id] = None
+    def put_waiter(self, waiter: Waiter) -> None:
+        """A new one joins the queues at their ends. Another attempt of the same keeps its places."""
+        before = self.waiters.get(waiter.key)
+        self.waiters[waiter.key] = waiter
+        self._touched["waiters", waiter.key] = None
+        if before is not None:
+            self._unpark(before)
+        else:
+            self._enqueue(waiter)
+        if not waiter.session:
+            self._parked.setdefault(_node_of(waiter.call), {})[waiter.key] = None
 
-    def drop_lease(self, id: int) -> None:
-        if self.leases.pop(id, None):
-            self._touched["leases", id] = None
+    def _enqueue(self, waiter: Waiter) -> None:
+        for name, mode in waiter.wants:
+            self._lock_of(name).enqueue(waiter.key, waiter.arrival, mode)
+        if waiter.session:
+            self._leases_use.setdefault(waiter.session, Use()).waiters[waiter.key] = None
+        if who := waiter.who:
+            self._agents.setdefault(who, Use()).waiters[waiter.key] = None
+        if waiter.until_ms:
+            self.wait_ends.put((waiter.arrival, waiter.key), waiter.until_ms)
+        self._owners[waiter.owner] += 1
+
+    def drop_waiter(self, waiter: Waiter) -> None:
+        del self.waiters[waiter.key]
+        self._touched["waiters", waiter.key] = None
+        for name, _ in waiter.wants:
+            lock = self._locks[name]
+            del lock.queue[waiter.key]
+            lock.exclusives.pop(waiter.key, None)
+            self._forget_if_idle(name)
+        if waiter.session:
+            _take_out(self._leases_use, waiter.session, key=waiter.key)
+        if who := waiter.who:
+            _take_out(self._agents, who, key=waiter.key)
+        self.wait_ends.drop((waiter.arrival, waiter.key))
+        self._unpark(waiter)
+        self._disown(waiter.owner)
+
+    def put_delay(self, delay: Delay) -> None:
+        self.delays[DelayKey(delay.name, delay.mode)] = delay
+        self._lock_of(delay.name).delay(delay.mode, delay.until_ms)
+        self.delay_ends.put((delay.name, delay.mode.name), delay.until_ms)
+        self._touched["delays", DelayKey(delay.name, delay.mode)] = None
+
+    def drop_delay(self, delay: Delay) -> None:
+        del self.delays[DelayKey(delay.name, delay.mode)]
+        del self._locks[delay.name].delays[delay.mode]
+        self._forget_if_idle(delay.name)
+        self.delay_ends.drop((delay.name, delay.mode.name))
+        self._touched["delays", DelayKey(delay.name, delay.mode)] = None
 
     def put_record(self, record: Record) -> None:
-        key = record.request.caller, record.request.id
+        key = record.key
+        before = self.records.get(key)
+        if before is None:
+            self._records[key.caller] += 1
+            if client := key.client:
+                self._sequences.setdefault(MarkKey(key.caller, client), {})[key.sequence] = None
+        else:
+            self._unbind(before)
         self.records[key] = record
         if record.until_ms:
-            heappush(self._record_ends, (record.until_ms, *key))
+            self.record_ends.put(key, record.until_ms)
+        elif record.outcome == "Granted":
+            self._records_of_hold.setdefault(record.token, {})[key] = None
         self._touched["records", key] = None
 
-    def drop_record(self, key: tuple[str, bytes]) -> None:
+    def drop_record(self, record: Record) -> None:
+        key = record.key
         del self.records[key]
+        self._records[key.caller] -= 1
+        self._unbind(record)
+        self.record_ends.drop(key)
+        if client := key.client:
+            mark_key = MarkKey(key.caller, client)
+            del self._sequences[mark_key][key.sequence]
+            if not self._sequences[mark_key]:
+                del self._sequences[mark_key]
         self._touched["records", key] = None
+
+    def put_mark(self, mark: Mark) -> None:
+        key = MarkKey(mark.caller, mark.client)
+        self.marks[key] = mark
+        self.mark_ends.put(key, mark.until_ms)
+        self._touched["marks", key] = None
+
+    def drop_mark(self, key: MarkKey) -> None:
+        del self.marks[key]
+        self.mark_ends.drop(key)
+        self._touched["marks", key] = None
+
+    def put_node(self, node: NodeLease) -> None:
+        key = NodeKey(node.node, node.life)
+        self.nodes[key] = node
+        if node.ending:
+            self.ending_nodes[key] = None
+            self.node_ends.drop(key)
+        else:
+            self.node_ends.put(key, node.deadline_ms)
+        self._touched["nodes", key] = None
+
+    def drop_node(self, key: NodeKey) -> None:
+        del self.nodes[key]
+        self.node_ends.drop(key)
+        self.ending_nodes.pop(key, None)
+        self._touched["nodes", key] = None
+
+    def put_entry(self, entry: Entry) -> None:
+        self.registry[entry.id] = entry
+        self._registered[entry.kind, entry.name] = entry.id
+        self._touched["registry", entry.id] = None
+
+    def drop_entry(self, entry: Entry) -> None:
+        del self.registry[entry.id]
+        del self._registered[entry.kind, entry.name]
+        self._touched["registry", entry.id] = None
 
     def take_changes(self) -> list[Change]:
         """What changed since the last call, each record once, as it is now."""
         touched, self._touched = self._touched, {}
-        return [Change(table, key, self._now(table, key)) for table, key in touched]
+        return [
+            Change(table, key, self.scalars if table == "scalars" else getattr(self, table).get(key))
+            for table, key in touched
+        ]
 
     def all_records(self) -> Iterator[Change]:
         """The whole state, table by table, each in the order of its keys."""
         yield Change("scalars", None, self.scalars)
         for table in TABLES[1:]:
-            for key, value in sorted(getattr(self, table).items()):
-                yield Change(table, key, value)
+            rows = getattr(self, table)
+            for key in sorted(rows, key=_ordered):
+                yield Change(table, key, rows[key])
 
-    def _now(self, table: str, key: object) -> Scalars | Hold | Lease | Record | None:
-        if table == "scalars":
-            return self.scalars
-        value: Hold | Lease | Record | None = getattr(self, table).get(key)
-        return value
+    # -- indices
+
+    def _lock_of(self, name: str) -> Lock:
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = Lock()
+            if self._names and name > self._names[-1]:
+                self._names.append(name)
+            else:
+                insort(self._names, name)
+        return lock
+
+    def _forget_if_idle(self, name: str) -> None:
+        if self._locks[name].is_idle:
+            del self._locks[name]
+            del self._names[bisect_left(self._names, name)]
+
+    def _unpark(self, waiter: Waiter) -> None:
+        if waiter.session:
+            return
+        node = _node_of(waiter.call)
+        del self._parked[node][waiter.key]
+        if not self._parked[node]:
+            del self._parked[node]
+
+    def _unbind(self, record: Record) -> None:
+        bound = self._records_of_hold.get(record.token)
+        if bound and bound.pop(record.key, 0) is None and not bound:
+            del self._records_of_hold[record.token]
+
+    def _disown(self, owner: str) -> None:
+        self._owners[owner] -= 1
+        if not self._owners[owner]:
+            del self._owners[owner]
 
     # -- checking
 
     def invariants(self) -> Iterator[str]:
         """What is broken, in words. Nothing, unless the machine or its store has a fault."""
-        if len(self._token_of) != len(self.holds):
-            yield "two holds share one name"
-        if self._names != sorted(self._token_of):
-            yield "the name index differs from the holds"
+        yield from self._holds_invariants()
+        yield from self._waiters_invariants()
+        yield from self._others_invariants()
+        wants = [want for hold in self.holds.values() for want in hold.wants]
+        wants += [want for waiter in self.waiters.values() for want in waiter.wants]
+        names = {want.name for want in wants} | {delay.name for delay in self.delays.values()}
+        if self._names != sorted(names) or set(self._locks) != names:
+            yield "the name index differs from the locks"
+
+    def _holds_invariants(self) -> Iterator[str]:
         for token, hold in self.holds.items():
             if token != hold.token or not 0 < token <= self.scalars.last_token:
                 yield f"hold {token} has a token that was not given out"
-            if hold.lease and (hold.lease not in self.leases or self.leases[hold.lease].hold != token):
-                yield f"hold {token} names lease {hold.lease}, which is not its own"
-            record = self.records.get((hold.request.caller, hold.request.id))
-            if record is None or record.token != token or record.until_ms:
-                yield f"hold {token} has no lasting request record"
+            if hold.lease and hold.lease not in self.leases:
+                yield f"hold {token} names lease {hold.lease}, which is gone"
+            elif hold.lease and self.leases[hold.lease].is_session != bool(hold.session):
+                yield f"hold {token} names lease {hold.lease}, which is of another kind"
+            if hold.count < 1:
+                yield f"hold {token} has a count of {hold.count}"
+        for name, lock in self._locks.items():
+            modes = list(lock.holders.values())
+            if Mode.EXCLUSIVE in modes and len(modes) > 1:
+                yield f"{name!r} is held exclusively and once more"
+
+    def _waiters_invariants(self) -> Iterator[str]:
+        for key, waiter in self.waiters.items():
+            if key != waiter.key or not 0 < waiter.arrival <= self.scalars.last_arrival:
+                yield f"waiter {key} has an arrival number that was not given out"
+            if waiter.session and waiter.session not in self.leases:
+                yield f"waiter {key} waits in session {waiter.session}, which is gone"
+            if not waiter.session and NodeKey(waiter.call.node, waiter.call.life) not in self.nodes:
+                yield f"waiter {key} is parked by a node without a lease"
+            record = self.records.get(key)
+            if record is None or record.outcome != "Queued" or record.until_ms:
+                yield f"waiter {key} has no lasting request record"
+        for name, lock in self._locks.items():
+            if list(lock.queue.values()) != sorted(lock.queue.values()):
+                yield f"the queue of {name!r} is out of order"
+
+    def _others_invariants(self) -> Iterator[str]:
         for id, lease in self.leases.items():
             if id != lease.id or not 0 < id <= self.scalars.last_lease:
                 yield f"lease {id} has an id that was not given out"
-            if lease.hold not in self.holds or self.holds[lease.hold].lease != id:
+            if not lease.is_session and len(self.on_lease(id).holds) != 1:
                 yield f"lease {id} belongs to no hold"
         for key, record in self.records.items():
-            if not record.until_ms and record.token not in self.holds:
+            if record.until_ms:
+                continue
+            if record.outcome == "Granted" and record.token not in self.holds:
                 yield f"request record {key} waits for a hold that is gone"
+            elif record.outcome == "Queued" and key not in self.waiters:
+                yield f"request record {key} waits for a waiter that is gone"
+            elif record.outcome not in ("Granted", "Queued"):
+                yield f"request record {key} would last for ever"
+        if len(self._registered) != len(self.registry):
+            yield "two entries of the registry share one name"
+
+
+_PUT = {
+    "scalars": "put_scalars",
+    "leases": "put_lease",
+    "holds": "put_hold",
+    "waiters": "put_waiter",
+    "delays": "put_delay",
+    "records": "put_record",
+    "marks": "put_mark",
+    "nodes": "put_node",
+    "registry": "put_entry",
+}
+
+
+def _node_of(call: Call) -> NodeKey:
+    return NodeKey(call.node, call.life)
+
+
+def _ordered(key: Any) -> Any:
+    return (key.name, key.mode.value) if isinstance(key, DelayKey) else key
+
+
+def _take_out(uses: dict[Any, Use], of: Any, *, token: int = 0, key: Key | None = None) -> None:
+    use = uses[of]
+    if token:
+        del use.holds[token]
+    else:
+        del use.waiters[key]  # type: ignore[arg-type]  # one of the two is given
+    if use.is_empty:
+        del uses[of]

@@ -1,14 +1,31 @@
-"""Calls that wait for their command's answer on this node."""
+"""Calls that wait for their commands' answers on this node, and what is done about those whose callers have gone."""
 
 import asyncio
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from lockd.machine.commands import Call
-from lockd.machine.outcomes import Outcome
+from lockd.clock import Clock
+from lockd.machine.commands import Acquire, Call, Command, Key, OpenNode, Withdraw
+from lockd.machine.constants import RECORD_KEEP_MS, WAIT_GRACE_MS
+from lockd.machine.outcomes import Answer, Granted, Outcome, Queued, Refusal
+
+from . import codec
+from .errors import NodeStopping, NoLeader, OutcomeUnknown, RaftError
 
 RESEND_S = 0.7
 """A command without an answer is sent again after this time, and at once when the leader changes."""
+
+COME_BACK_S = 2.0
+"""A call that broke off is withdrawn after this time, so that its client can come back through another node."""
+
+NODE_LEASE_S = WAIT_GRACE_MS / 3000
+"""A node that parks calls renews its lease this often."""
+
+FORGET_S = RECORD_KEEP_MS / 1000
+"""A call that ended is remembered this long: by then a late copy of its command is too old to act."""
+
+Done = Callable[[Outcome | RaftError], None]
+Make = Callable[[Call], Command]
 
 
 @dataclass(slots=True, eq=False)
@@ -17,53 +34,227 @@ class Parked:
 
     call: Call
     command: bytes
-    future: asyncio.Future[Outcome]
+    done: Done
+    key: Key | None
+    """Of an Acquire without a session, which is withdrawn when its caller goes; else None."""
+    parked_s: float | None = 0.0
+    timer: asyncio.TimerHandle | None = None
+    is_queued: bool = False
     sent_to: tuple[int, int] | None = None
     """(leader, term) that it was sent to last."""
     sent_at: float = 0.0
     ever_sent: bool = False
 
 
+@dataclass(slots=True)
+class Gone:
+    """An Acquire whose caller has gone before it was answered."""
+
+    key: Key
+    since: float
+    is_withdrawing: bool = True
+    """A withdrawal is on its way, or waits for its time."""
+    was_seen: bool = False
+    """Parked or granted, meanwhile: the withdrawal on its way may come before that."""
+
+
+@dataclass(slots=True)
 class Calls:
     """Registered before their command is proposed, so that no answer can come too early."""
 
-    def __init__(self, node: int, life: int) -> None:
-        self._node, self._life, self._number = node, life, 0
-        self._parked: dict[int, Parked] = {}
-        self._unsent: dict[int, Parked] = {}
-        self._swept_at = 0.0
-        self._swept_for: tuple[int, int] | None = None
+    node: int
+    life: int
+    clock: Clock
+    wake: Callable[[], None]
+    _number: int = 0
+    _parked: dict[int, Parked] = field(default_factory=dict)
+    _unsent: dict[int, Parked] = field(default_factory=dict)
+    _gone: dict[int, Gone] = field(default_factory=dict)
+    _waiting: dict[int, Parked] = field(default_factory=dict)
+    """Those that are queued without a session: they need this node's lease."""
+    _opened_at: float = float("-inf")
+    _swept_at: float = 0.0
+    _swept_for: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self._parked)
 
-    def next_call(self) -> Call:
-        self._number += 1
-        return Call(self._node, self._life, self._number)
+    @property
+    def in_work(self) -> int:
+        """Those that wait for an answer, not for a lock."""
+        return sum(not parked.is_queued for parked in self._parked.values())
 
-    def park(self, call: Call, command: bytes, future: asyncio.Future[Outcome]) -> Parked:
-        parked = Parked(call, command, future)
+    # -- callers
+
+    def submit(self, make: Make, done: Done, timeout_s: float | None, parked_s: float | None = 0.0) -> Call:
+        """Registers a call. What `make` raises is raised, and nothing is registered.
+
+        done: is given Queued once where the call parks, then the outcome, NoLeader if the command never left
+        this node, OutcomeUnknown if it did and no answer came in time, or NodeStopping.
+        timeout_s: from now. parked_s: once the call has parked, from then on instead; 0: timeout_s goes on. None: no
+        bound.
+        """
+        return self._submit(make, done, timeout_s, parked_s).call
+
+    async def propose(self, make: Make, timeout_s: float | None, parked_s: float | None = 0.0) -> Outcome:
+        """Commits a command, wherever the leader is, and returns its outcome. Raises what submit's `done` is given.
+
+        A caller that is cancelled has broken off.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome | RaftError) -> None:
+            if future.done() or isinstance(outcome, Queued):
+                return
+            if isinstance(outcome, RaftError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        parked = self._submit(make, done, timeout_s, parked_s)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and parked.key:  # the answer had come
+                self.take_back(parked.call, parked.key)
+            else:
+                self.leave(parked.call, broke_off=True)
+            raise
+
+    def leave(self, call: Call, *, broke_off: bool) -> None:
+        """The caller has gone: `done` is not called any more, and what it asked for without a session is withdrawn."""
+        parked = self._drop(call.number)
+        if parked and parked.key and parked.ever_sent:
+            self._withdraw_later(parked.call, parked.key, COME_BACK_S if broke_off else 0.0)
+
+    def take_back(self, call: Call, key: Key) -> None:
+        """An Acquire without a session was answered, and the answer was not handed on: as if its caller broke off."""
+        self._withdraw_later(call, key, COME_BACK_S)
+
+    def send_away(self) -> None:
+        """Ends the calls that wait for locks with NodeStopping. They are not withdrawn: their clients come back."""
+        for parked in [parked for parked in self._parked.values() if parked.is_queued]:
+            self._drop(parked.call.number)
+            parked.done(NodeStopping("this node is stopping; ask another one with the same request id"))
+
+    def _submit(self, make: Make, done: Done, timeout_s: float | None, parked_s: float | None = 0.0) -> Parked:
+        self._number += 1
+        call = Call(self.node, self.life, self._number)
+        command = make(call)
+        key = None
+        if isinstance(command, Acquire):
+            self._open_node()
+            key = None if command.session else command.request.key
+        parked = Parked(call, codec.encode_command(command), done, key, parked_s)
+        if timeout_s is not None:
+            parked.timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, parked)
         self._parked[call.number] = self._unsent[call.number] = parked
+        self.wake()
         return parked
 
-    def leave(self, call: Call) -> None:
-        """The caller has gone: its answer, if one comes, is dropped."""
-        self._parked.pop(call.number, None)
-        self._unsent.pop(call.number, None)
+    def _expire(self, parked: Parked) -> None:
+        self.leave(parked.call, broke_off=False)
+        if parked.ever_sent:
+            parked.done(OutcomeUnknown("no answer came in time"))
+        else:
+            parked.done(NoLeader("no leader was found in time"))
+
+    def _drop(self, number: int) -> Parked | None:
+        parked = self._parked.pop(number, None)
+        self._unsent.pop(number, None)
+        self._waiting.pop(number, None)
+        if parked and parked.timer:
+            parked.timer.cancel()
+        return parked
+
+    # -- answers
 
     def is_ours(self, call: Call) -> bool:
-        return call.node == self._node and call.life == self._life and call.number in self._parked
+        return call.node == self.node and call.life == self.life
 
-    def answer(self, call: Call, outcome: Outcome) -> None:
-        parked = self._parked.get(call.number)
-        if parked:
-            self.leave(call)
-            if not parked.future.done():
-                parked.future.set_result(outcome)
+    def answer(self, answer: Answer) -> None:
+        """What an entry says to one of this node's calls."""
+        number, outcome = answer.call.number, answer.outcome
+        parked = self._parked.get(number)
+        if parked is None:
+            if isinstance(outcome, Queued | Granted):
+                self._see_again(answer.call)
+        elif outcome is Refusal.STALE_EPOCH:
+            self._unsent[number] = parked
+        elif outcome is Refusal.STALE_NODE:
+            self._opened_at = float("-inf")
+            self._open_node()
+            self._unsent[number] = parked
+        elif isinstance(outcome, Queued):
+            if not parked.is_queued:
+                self._note_queued(parked)
+                parked.done(outcome)
+        else:
+            self._drop(number)
+            parked.done(outcome)
 
-    def send_again(self, call: Call) -> None:
-        if call.number in self._parked:
-            self._unsent[call.number] = self._parked[call.number]
+    def _note_queued(self, parked: Parked) -> None:
+        parked.is_queued = True
+        if parked.key:
+            self._waiting[parked.call.number] = parked
+        if parked.parked_s != 0.0 and parked.timer:
+            parked.timer.cancel()
+            parked.timer = None
+        if parked.parked_s:
+            parked.timer = asyncio.get_running_loop().call_later(parked.parked_s, self._expire, parked)
+
+    # -- whose callers have gone
+
+    def _withdraw_later(self, call: Call, key: Key, delay_s: float) -> None:
+        now = self.clock.monotonic()
+        for number, gone in list(self._gone.items()):  # the oldest first
+            if now - gone.since < FORGET_S:
+                break
+            del self._gone[number]
+        self._gone[call.number] = Gone(key, now)
+        if delay_s:
+            asyncio.get_running_loop().call_later(delay_s, self._withdraw, call)
+        else:
+            self._withdraw(call)
+
+    def _withdraw(self, call: Call) -> None:
+        gone = self._gone.get(call.number)
+        if gone is None:
+            return
+        gone.is_withdrawing, gone.was_seen = True, False
+
+        def done(_: Outcome | RaftError) -> None:
+            gone.is_withdrawing = False
+            if gone.was_seen:
+                self._withdraw(call)
+
+        self._submit(lambda own: Withdraw(call=own, key=gone.key, ended=call), done, None)
+
+    def _see_again(self, call: Call) -> None:
+        """A call whose caller has gone was parked or granted: only a withdrawal that is applied later undoes that."""
+        gone = self._gone.get(call.number)
+        if gone is None:
+            return
+        if gone.is_withdrawing:
+            gone.was_seen = True
+        else:
+            self._withdraw(call)
+
+    # -- this node's lease
+
+    def tend(self) -> None:
+        """Once a turn: keeps the node's lease while calls wait under it."""
+        if self._waiting:
+            self._open_node()
+
+    def _open_node(self) -> None:
+        """In the same entry as, and before, what is registered after it."""
+        now = self.clock.monotonic()
+        if now - self._opened_at >= NODE_LEASE_S:
+            self._opened_at = now
+            self._submit(lambda call: OpenNode(call=call), _nobody, None)
+
+    # -- on their way
 
     def send_all_again(self) -> None:
         self._unsent = dict(self._parked)
@@ -83,7 +274,13 @@ class Calls:
         if leader == self._swept_for and now - self._swept_at < RESEND_S / 4:
             return
         self._swept_for, self._swept_at = leader, now
-        is_other = leader[0] != self._node
+        is_other = leader[0] != self.node
         for number, parked in self._parked.items():
+            if parked.is_queued:
+                continue
             if parked.sent_to != leader or (is_other and now - parked.sent_at >= RESEND_S):
                 self._unsent[number] = parked
+
+
+def _nobody(_: Outcome | RaftError) -> None:
+    """Waits for a node's lease."""

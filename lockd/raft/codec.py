@@ -1,12 +1,19 @@
-"""Machine values <-> the bytes of the log and of the stored state. Internal protobuf ends here."""
+"""Machine values <-> the bytes of the log and of the stored state. Internal protobuf ends here.
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar, cast
+A message's fields have the names of the machine's, so the dataclasses say what is put and read; only what is
+not a number, text, bytes or a flag needs a pair of functions, found by the field's type in _PAIRS.
+"""
 
-from google.protobuf.message import DecodeError
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar, get_type_hints
+
+from google.protobuf.message import DecodeError, Message
 
 from lockd.machine import commands as c
-from lockd.machine.state import Change, Hold, Lease, Record, Scalars
+from lockd.machine import tables as t
+from lockd.machine.outcomes import Link
 from lockd.proto import log_pb2 as pb
 
 from .errors import CodecError
@@ -17,8 +24,164 @@ T = TypeVar("T")
 def _decoding(data: bytes, decode: Callable[[bytes], T]) -> T:
     try:
         return decode(data)
-    except (DecodeError, ValueError, KeyError, UnicodeDecodeError) as error:
+    except KeyError as error:
+        raise CodecError(f"{len(data)} bytes do not decode: {error} is no known mode or kind") from error
+    except (DecodeError, ValueError) as error:
         raise CodecError(f"{len(data)} bytes do not decode: {error}") from error
+
+
+# -- parts. Submessages are put as dicts: protobuf fills the message from them without an object in between.
+# Repeated fields are read from a slice, a list: faster than protobuf's iterator.
+
+_SHARED = c.Mode.SHARED
+_MODES = {pb.EXCLUSIVE: c.Mode.EXCLUSIVE, pb.SHARED: c.Mode.SHARED}
+_KINDS = {pb.CLIENT: c.Kind.CLIENT, pb.RESOURCE: c.Kind.RESOURCE}
+_OUTCOMES = {outcome: place for place, outcome in enumerate(t.RECORDED)}
+
+
+def _put_mode(mode: c.Mode) -> int:
+    return 1 if mode is _SHARED else 0  # a dict would hash the Enum member in Python, each time
+
+
+def _put_kind(kind: c.Kind) -> int:
+    return 1 if kind is c.Kind.RESOURCE else 0
+
+
+def _put_call(call: c.Call) -> dict[str, Any]:
+    return {"node": call[0], "life": call[1], "number": call[2]}
+
+
+def _read_call(m: pb.Call) -> c.Call:
+    return c.Call(m.node, m.life, m.number)
+
+
+def _put_key(key: c.Key) -> dict[str, Any]:
+    return {"caller": key[0], "id": key[1]}
+
+
+def _read_key(m: pb.Key) -> c.Key:
+    return c.Key(m.caller, m.id)
+
+
+def _put_answered(answered: c.Answered) -> dict[str, Any]:
+    return {"below": answered.below, "ranges": [end for ends in answered.ranges for end in ends]}
+
+
+def _read_answered(m: pb.Answered) -> c.Answered:
+    ends = m.ranges[:]
+    return c.Answered(m.below, tuple(zip(ends[::2], ends[1::2], strict=True)))
+
+
+def _put_request(request: c.Request) -> dict[str, Any]:
+    key, asked, not_after_ms, answered = request
+    put = {"key": _put_key(key), "asked": asked, "not_after_ms": not_after_ms}
+    if answered is not None:
+        put["answered"] = _put_answered(answered)
+    return put
+
+
+def _read_request(m: pb.Request) -> c.Request:
+    answered = _read_answered(m.answered) if m.HasField("answered") else None
+    return c.Request(_read_key(m.key), m.asked, m.not_after_ms, answered)
+
+
+def _put_wants(wants: tuple[c.Want, ...]) -> list[dict[str, Any]]:
+    return [{"name": name, "mode": 1 if mode is _SHARED else 0} for name, mode in wants]
+
+
+def _read_wants(wants: Sequence[pb.Want]) -> tuple[c.Want, ...]:
+    return tuple([c.Want(m.name, _MODES[m.mode]) for m in wants[:]])
+
+
+def _put_labels(metadata: tuple[tuple[str, str], ...]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": value} for key, value in metadata]
+
+
+def _read_labels(labels: Sequence[pb.Label]) -> tuple[tuple[str, str], ...]:
+    return tuple([(m.key, m.value) for m in labels[:]]) if labels else ()
+
+
+def _put_cycle(cycle: tuple[Link, ...]) -> list[dict[str, Any]]:
+    return [{"owner": at.owner, "session": at.session, "agent": at.agent, "name": at.name} for at in cycle]
+
+
+def _read_cycle(links: Sequence[pb.Link]) -> tuple[Link, ...]:
+    return tuple([Link(m.owner, m.session, m.agent, m.name) for m in links[:]]) if links else ()
+
+
+def _read_outcome(place: int) -> str:
+    if place >= len(t.RECORDED):
+        raise ValueError(f"a record of outcome {place}")
+    return t.RECORDED[place]
+
+
+class _Pair(NamedTuple):
+    put: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+    optional: bool = False
+    """None is a message without the field."""
+
+
+_PLAIN = (int, str, bytes, bool)
+_PAIRS: dict[object, _Pair] = {
+    c.Mode: _Pair(_put_mode, _MODES.__getitem__),
+    c.Mode | None: _Pair(_put_mode, _MODES.__getitem__, optional=True),
+    c.Kind: _Pair(_put_kind, _KINDS.__getitem__),
+    c.Call: _Pair(_put_call, _read_call),
+    c.Call | None: _Pair(_put_call, _read_call, optional=True),
+    c.Key: _Pair(_put_key, _read_key),
+    c.Answered: _Pair(_put_answered, _read_answered),
+    c.Request: _Pair(_put_request, _read_request),
+    tuple[c.Want, ...]: _Pair(_put_wants, _read_wants),
+    tuple[tuple[str, str], ...]: _Pair(_put_labels, _read_labels),
+    tuple[str, ...]: _Pair(list, tuple),
+    tuple[Link, ...]: _Pair(_put_cycle, _read_cycle),
+}
+
+
+class _Form:
+    """How the values of one dataclass stand in the fields of their message."""
+
+    def __init__(self, value_type: type, **pairs: _Pair) -> None:
+        """pairs: for fields whose type does not tell."""
+        self._type = value_type
+        types = get_type_hints(value_type)
+        names = [field.name for field in fields(value_type)]
+        self._plain = tuple(name for name in names if name not in pairs and types[name] in _PLAIN)
+        self._get = _getter(self._plain)
+        others = {name: pairs.get(name) or _PAIRS[types[name]] for name in names if name not in self._plain}
+        self._puts = [(name, pair.put) for name, pair in others.items()]
+        self._reads = [(name, pair.read) for name, pair in others.items() if not pair.optional]
+        self._optional_reads = [(name, pair.read) for name, pair in others.items() if pair.optional]
+
+    def put(self, value: object) -> dict[str, Any]:
+        """The fields of the message, without those that would not be on the wire: zeros, and what is empty."""
+        put = {name: part for name, part in zip(self._plain, self._get(value), strict=True) if part}
+        for name, encode in self._puts:
+            part = getattr(value, name)
+            if part:
+                put[name] = encode(part)
+        return put
+
+    def read(self, message: Message) -> Any:
+        """A value of this form's class."""
+        read = dict(zip(self._plain, self._get(message), strict=True))
+        for name, decode in self._reads:
+            read[name] = decode(getattr(message, name))
+        for name, decode in self._optional_reads:
+            read[name] = decode(getattr(message, name)) if message.HasField(name) else None
+        return self._type(**read)
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
+    """attrgetter, which returns a tuple only from two names on."""
+    match names:
+        case ():
+            return lambda _: ()
+        case (name,):
+            return lambda value: (getattr(value, name),)
+        case _:
+            return attrgetter(*names)
 
 
 # -- entries
@@ -42,15 +205,40 @@ def _entry(data: bytes) -> c.Entry:
     entry = pb.Entry.FromString(data)
     if entry.begin:
         return c.BeginEpoch(epoch=entry.epoch, version=entry.machine_version)
-    commands = tuple(_command(command) for command in entry.commands)
+    commands = tuple([_command(command) for command in entry.commands])
     return c.Batch(epoch=entry.epoch, stamp_ms=entry.stamp_ms, commands=commands)
 
 
 # -- commands
 
+_COMMANDS: dict[str, type[c.Command]] = {
+    "acquire": c.Acquire,
+    "release": c.Release,
+    "cancel": c.Cancel,
+    "withdraw": c.Withdraw,
+    "renew": c.Renew,
+    "open_session": c.OpenSession,
+    "keep_alive": c.KeepAlive,
+    "close_session": c.CloseSession,
+    "open_node": c.OpenNode,
+    "is_locked": c.IsLocked,
+    "get": c.Get,
+    "list_holds": c.ListHolds,
+    "check_token": c.CheckToken,
+    "register": c.Register,
+    "unregister": c.Unregister,
+    "list_registered": c.ListRegistered,
+    "barrier": c.Barrier,
+}
+_FORMS = {what: _Form(command_type) for what, command_type in _COMMANDS.items()}
+_PUTS = {command_type: (what, _FORMS[what].put) for what, command_type in _COMMANDS.items()}
+_READS = {what: form.read for what, form in _FORMS.items()}
+
 
 def encode_command(command: c.Command) -> bytes:
-    return _ENCODERS[type(command)](command).SerializeToString()
+    what, put = _PUTS[type(command)]
+    content: dict[str, Any] = {what: put(command)}
+    return pb.Command(**content).SerializeToString()
 
 
 def decode_command(data: bytes) -> c.Command:
@@ -63,224 +251,92 @@ def _command(data: bytes) -> c.Command:
     what = message.WhichOneof("what")
     if what is None:
         raise ValueError("a command without content")
-    call = c.Call(message.call.node, message.call.life, message.call.number)
-    return _DECODERS[what](call, message)
-
-
-def _base(command: c.Command) -> pb.Command:
-    node, life, number = command.call
-    return pb.Command(call=pb.Call(node=node, life=life, number=number))
-
-
-def _with_request(command: c.Acquire | c.Release) -> pb.Command:
-    message = _base(command)
-    message.request.CopyFrom(_request(command.request))
-    return message
-
-
-def _request(request: c.Request) -> pb.Request:
-    return pb.Request(caller=request.caller, id=request.id, asked=request.asked, not_after_ms=request.not_after_ms)
-
-
-def _read_request(message: pb.Request) -> c.Request:
-    return c.Request(message.caller, message.id, message.asked, message.not_after_ms)
-
-
-def _labels(metadata: tuple[tuple[str, str], ...]) -> list[pb.Label]:
-    return [pb.Label(key=key, value=value) for key, value in metadata]
-
-
-def _put_acquire(a: c.Acquire) -> pb.Command:
-    message = _with_request(a)
-    message.acquire.CopyFrom(
-        pb.Acquire(
-            name=a.name,
-            ttl_ms=a.ttl_ms,
-            owner=a.owner,
-            reason=a.reason,
-            metadata=_labels(a.metadata),
-            by_name=a.by_name,
-        )
-    )
-    return message
-
-
-def _get_acquire(call: c.Call, message: pb.Command) -> c.Command:
-    a = message.acquire
-    return c.Acquire(
-        call=call,
-        request=_read_request(message.request),
-        name=a.name,
-        ttl_ms=a.ttl_ms,
-        owner=a.owner,
-        reason=a.reason,
-        metadata=tuple((label.key, label.value) for label in a.metadata),
-        by_name=a.by_name,
-    )
-
-
-def _put_release(r: c.Release) -> pb.Command:
-    message = _with_request(r)
-    message.release.CopyFrom(pb.Release(token=r.token, name=r.name, by_name=r.by_name))
-    return message
-
-
-def _get_release(call: c.Call, message: pb.Command) -> c.Command:
-    r = message.release
-    request = _read_request(message.request)
-    return c.Release(call=call, request=request, token=r.token, name=r.name, by_name=r.by_name)
-
-
-def _put_renew(r: c.Renew) -> pb.Command:
-    message = _base(r)
-    message.renew.CopyFrom(pb.Renew(token=r.token, ttl_ms=r.ttl_ms))
-    return message
-
-
-def _put_is_locked(i: c.IsLocked) -> pb.Command:
-    message = _base(i)
-    message.is_locked.CopyFrom(pb.IsLocked(name=i.name))
-    return message
-
-
-def _put_list(ask: c.ListHolds) -> pb.Command:
-    message = _base(ask)
-    message.list_holds.CopyFrom(pb.ListHolds(prefix=ask.prefix, after=ask.after, limit=ask.limit, owner=ask.owner))
-    return message
-
-
-def _get_list(call: c.Call, message: pb.Command) -> c.Command:
-    ask = message.list_holds
-    return c.ListHolds(call=call, prefix=ask.prefix, after=ask.after, limit=ask.limit, owner=ask.owner)
-
-
-def _put_barrier(b: c.Barrier) -> pb.Command:
-    message = _base(b)
-    message.barrier.SetInParent()
-    return message
-
-
-_ENCODERS = cast(
-    dict[type, Callable[[c.Command], pb.Command]],
-    {
-        c.Acquire: _put_acquire,
-        c.Release: _put_release,
-        c.Renew: _put_renew,
-        c.IsLocked: _put_is_locked,
-        c.ListHolds: _put_list,
-        c.Barrier: _put_barrier,
-    },
-)
-
-_DECODERS: dict[str, Callable[[c.Call, pb.Command], c.Command]] = {
-    "acquire": _get_acquire,
-    "release": _get_release,
-    "renew": lambda call, m: c.Renew(call=call, token=m.renew.token, ttl_ms=m.renew.ttl_ms),
-    "is_locked": lambda call, m: c.IsLocked(call=call, name=m.is_locked.name),
-    "list_holds": _get_list,
-    "barrier": lambda call, _: c.Barrier(call=call),
-}
+    command: c.Command = _READS[what](getattr(message, what))
+    return command
 
 
 # -- stored state: a key and a value a record
 
 STATE = b"s/"
-_PREFIX = {"scalars": STATE + b"s", "holds": STATE + b"h", "leases": STATE + b"l", "records": STATE + b"r"}
-_TABLE = {prefix: table for table, prefix in _PREFIX.items()}
-_RECORDED = ("Granted", "HeldByOther", "Released", "NotHeld")
 
 
-def encode_change(change: Change) -> tuple[bytes, bytes | None]:
+def _nothing(_: object) -> bytes:
+    return b""
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+def _of_caller(key: tuple[str, bytes]) -> bytes:
+    """Of a Key or a MarkKey. The caller's length keeps ("a", b"bc") and ("ab", b"c") apart."""
+    caller = key[0].encode()
+    return len(caller).to_bytes(4, "big") + caller + key[1]
+
+
+def _of_delay(key: t.DelayKey) -> bytes:
+    return key.name.encode() + _put_mode(key.mode).to_bytes(1, "big")
+
+
+def _of_node(key: t.NodeKey) -> bytes:
+    return key.node.to_bytes(4, "big") + key.life.to_bytes(8, "big")
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    prefix: bytes
+    message: type[Message]
+    form: _Form
+    key: Callable[[Any], bytes]
+    """The rest of a record's key."""
+    key_of: Callable[[Any], object]
+    """The machine's key of a value."""
+
+    def read(self, data: bytes) -> Any:
+        return self.form.read(self.message.FromString(data))
+
+
+_TABLES = {
+    "scalars": _Table(STATE + b"s", pb.Scalars, _Form(t.Scalars), _nothing, lambda _: None),
+    "leases": _Table(STATE + b"l", pb.Lease, _Form(t.Lease), _number, attrgetter("id")),
+    "holds": _Table(STATE + b"h", pb.Hold, _Form(t.Hold), _number, attrgetter("token")),
+    "waiters": _Table(STATE + b"w", pb.Waiter, _Form(t.Waiter), _of_caller, attrgetter("key")),
+    "delays": _Table(STATE + b"d", pb.Delay, _Form(t.Delay), _of_delay, lambda v: t.DelayKey(v.name, v.mode)),
+    "records": _Table(
+        STATE + b"r",
+        pb.Record,
+        _Form(t.Record, outcome=_Pair(_OUTCOMES.__getitem__, _read_outcome)),
+        _of_caller,
+        attrgetter("key"),
+    ),
+    "marks": _Table(STATE + b"m", pb.Mark, _Form(t.Mark), _of_caller, lambda v: t.MarkKey(v.caller, v.client)),
+    "nodes": _Table(STATE + b"n", pb.NodeLease, _Form(t.NodeLease), _of_node, lambda v: t.NodeKey(v.node, v.life)),
+    "registry": _Table(STATE + b"e", pb.RegistryEntry, _Form(t.Entry), _number, attrgetter("id")),
+}
+_NAMES = {table.prefix: name for name, table in _TABLES.items()}
+
+
+def encode_change(change: t.Change) -> tuple[bytes, bytes | None]:
     """The key of a record of the state, and its value or None where it is gone."""
-    key = _PREFIX[change.table] + _key(change.key)
-    return key, None if change.value is None else _value(change.value).SerializeToString()
+    name, its_key, value = change
+    table = _TABLES[name]
+    key = table.prefix + table.key(its_key)
+    return key, None if value is None else table.message(**table.form.put(value)).SerializeToString()
 
 
-def decode_records(records: Iterator[tuple[bytes, bytes]]) -> Iterator[Change]:
+def decode_records(records: Iterator[tuple[bytes, bytes]]) -> Iterator[t.Change]:
     """The state's records as the store or a snapshot holds them. Raises CodecError naming the key."""
-    for key, value in records:
-        table = _TABLE.get(key[: len(STATE) + 1])
-        if table is None:
+    for key, data in records:
+        name = _NAMES.get(key[: len(STATE) + 1])
+        if name is None:
             raise CodecError(f"state record {key!r} is of no known table")
+        table = _TABLES[name]
         try:
-            yield _decoding(value, _READERS[table])
+            value = _decoding(data, table.read)
         except CodecError as error:
             raise CodecError(f"state record {key!r}: {error}") from error
-
-
-def _key(key: object) -> bytes:
-    match key:
-        case int():
-            return key.to_bytes(8, "big")
-        case (str() as caller, bytes() as id):
-            return len(caller.encode()).to_bytes(2, "big") + caller.encode() + id
-        case _:
-            return b""
-
-
-def _value(value: Scalars | Hold | Lease | Record) -> pb.Scalars | pb.Hold | pb.Lease | pb.Record:
-    match value:
-        case Scalars():
-            return pb.Scalars(
-                clock_ms=value.clock_ms,
-                epoch=value.epoch,
-                machine_version=value.version,
-                last_token=value.last_token,
-                last_lease=value.last_lease,
-            )
-        case Hold():
-            return pb.Hold(
-                token=value.token,
-                name=value.name,
-                lease=value.lease,
-                owner=value.owner,
-                reason=value.reason,
-                metadata=_labels(value.metadata),
-                acquired_ms=value.acquired_ms,
-                by_name=value.by_name,
-                request=_request(value.request),
-            )
-        case Lease():
-            return pb.Lease(id=value.id, deadline_ms=value.deadline_ms, ttl_ms=value.ttl_ms, hold=value.hold)
-        case Record():
-            return pb.Record(
-                request=_request(value.request),
-                outcome=_RECORDED.index(value.outcome),
-                token=value.token,
-                name=value.name,
-                until_ms=value.until_ms,
-            )
-
-
-def _read_scalars(data: bytes) -> Change:
-    s = pb.Scalars.FromString(data)
-    return Change("scalars", None, Scalars(s.clock_ms, s.epoch, s.machine_version, s.last_token, s.last_lease))
-
-
-def _read_hold(data: bytes) -> Change:
-    h = pb.Hold.FromString(data)
-    metadata = tuple((label.key, label.value) for label in h.metadata)
-    request = _read_request(h.request)
-    hold = Hold(h.token, h.name, h.lease, h.owner, h.reason, metadata, h.acquired_ms, h.by_name, request)
-    return Change("holds", hold.token, hold)
-
-
-def _read_lease(data: bytes) -> Change:
-    lease = pb.Lease.FromString(data)
-    return Change("leases", lease.id, Lease(lease.id, lease.deadline_ms, lease.ttl_ms, lease.hold))
-
-
-def _read_record(data: bytes) -> Change:
-    r = pb.Record.FromString(data)
-    if r.outcome >= len(_RECORDED):
-        raise ValueError(f"a record of outcome {r.outcome}")
-    record = Record(_read_request(r.request), _RECORDED[r.outcome], r.token, r.name, r.until_ms)
-    return Change("records", (record.request.caller, record.request.id), record)
-
-
-_READERS: dict[str, Callable[[bytes], Change]] = {
-    "scalars": _read_scalars,
-    "holds": _read_hold,
-    "leases": _read_lease,
-    "records": _read_record,
-}
+        its_key = table.key_of(value)
+        own = table.prefix + table.key(its_key)
+        if own != key:
+            raise CodecError(f"state record {key!r} has the value of record {own!r}")
+        yield t.Change(name, its_key, value)

@@ -31,3 +31,7 @@ class NoLeader(RaftError):
 
 class OutcomeUnknown(RaftError):
     """The command may or may not have been done: no answer came in time."""
+
+
+class NodeStopping(RaftError):
+    """This node stops while the call waits for a lock. The wait goes on, for a client that comes back elsewhere."""

@@ -7,7 +7,7 @@ then messages and answers leave. While the write is under way nothing is deliver
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +15,12 @@ import structlog
 
 from lockd.clock import Clock
 from lockd.machine import commands as c
-from lockd.machine.apply import VERSION, apply, more_is_due
-from lockd.machine.outcomes import Applied, Outcome, Refusal
+from lockd.machine.apply import VERSION, apply, more_is_due, read
+from lockd.machine.outcomes import Applied, Outcome
 from lockd.machine.state import State
 
 from . import codec, envelopes
-from .calls import Calls
+from .calls import Calls, Make
 from .compaction import Compaction
 from .engine import Engine, Timing
 from .envelopes import Ask, Content, Envelope, Manifest, Propose, Report
@@ -28,6 +28,7 @@ from .errors import CodecError, Fatal, JournalCorrupt, NoLeader, OutcomeUnknown
 from .guard import Inbox, Message
 from .joining import Joining
 from .journal import Journal, OpenBatch
+from .news import News
 from .ports import Link, Offload, Shelf, Store
 from .reign import Commands, Reign
 from .snapshot import Body, Snapshots
@@ -37,8 +38,11 @@ log = structlog.get_logger(__name__)
 TICK_S = 0.02
 """An idle node ticks this often: elections and heartbeats are late by at most this."""
 
-IDLE_ENTRY_MS = 1_000
-"""While a lease runs, a leader lets the cluster's clock fall behind its reading by no more than this."""
+IDLE_ENTRY_MS = 400
+"""While a lease runs, a leader lets the cluster's clock fall behind its reading by no more than this.
+
+When it dies so much is lost, and leases end later by it.
+"""
 
 BATCH_BYTES = 256 * 1024
 """An entry takes no more commands once it is this large."""
@@ -61,7 +65,7 @@ class Settings:
 
 
 class Replica:
-    """A member of the cluster: LinkEvents for its link, propose() for the edges."""
+    """A member of the cluster: LinkEvents for its link; calls and news for the edges."""
 
     def __init__(
         self,
@@ -91,7 +95,8 @@ class Replica:
             timing=settings.timing,
             apply=self._apply,
         )
-        self.calls = Calls(me, rng.getrandbits(63))
+        self.calls = Calls(me, rng.getrandbits(63), clock, self.wake)
+        self.news = News(self.calls)
         self.snapshots = Snapshots(shelf, offload)
         self.compaction = Compaction(self.journal, self.snapshots, settings.compact_entries, settings.compact_bytes)
         self.reign: Reign | None = None
@@ -102,11 +107,11 @@ class Replica:
         self._sequence = dict.fromkeys(sorted(self.others), 0)
         self._outbox: list[tuple[int, int, Content]] = []
         self._open = Commands()
-        self._answers: list[tuple[int, Applied]] = []
         self._fetched: Body | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
+        self._heard_at = clock.monotonic()
         self._woken = self._handing_over = self._stopping = False
         self.snapshots.tidy()
 
@@ -124,26 +129,21 @@ class Replica:
         """While this node joins: the members that it has not heard from."""
         return self._joining.missing
 
-    async def propose(self, make: Callable[[c.Call], c.Command], timeout_s: float) -> Outcome:
-        """Commits a command, wherever the leader is, and returns its outcome.
+    @property
+    def leader(self) -> int | None:
+        """The leader that this node can reach, itself included."""
+        return self.engine.leader if self.reaches_leader else None
 
-        timeout_s: at most this long. Raises NoLeader if the command never left this node, OutcomeUnknown if
-        it did and no answer came.
-        """
-        loop = asyncio.get_running_loop()
-        call = self.calls.next_call()
-        parked = self.calls.park(call, codec.encode_command(make(call)), loop.create_future())
-        timer = loop.call_later(timeout_s, _expire, parked.future)
-        self.wake()
-        try:
-            return await parked.future
-        except TimeoutError:
-            if parked.ever_sent:
-                raise OutcomeUnknown(f"no answer within {timeout_s:.1f} s") from None
-            raise NoLeader(f"no leader was found within {timeout_s:.1f} s") from None
-        finally:
-            timer.cancel()
-            self.calls.leave(call)
+    @property
+    def news_age_ms(self) -> int:
+        """How long ago this node last heard from a leader; 0 where it leads."""
+        if self.engine.is_leader:
+            return 0
+        return int(1000 * (self._clock.monotonic() - self._heard_at))
+
+    def read_stale(self, make: Make) -> Outcome:
+        """A read of what this node has applied."""
+        return read(self.state, make(c.Call(self.me, self.calls.life, 0)))
 
     # -- LinkEvents
 
@@ -232,12 +232,14 @@ class Replica:
         self.engine.tick()
         self._join(now)
         self._lead()
+        self.calls.tend()
         self._send_calls(now)
         self._close_entry()
         self.compaction.cut(now)
         self._collect_outbox()
-        self._tell()
+        self.news.tell(self.journal.synced)
         if self.batch.urgent or self.compaction.wanted:
+            self._replicate_first()
             await self._write()
         self._flush()
 
@@ -251,26 +253,26 @@ class Replica:
         if self.compaction.wanted:
             self.compaction.start(self._store, self._start)
 
+    def _replicate_first(self) -> None:
+        """A leader's entries leave while it writes them itself (Ongaro, Consensus, 10.2.1).
+
+        Its own copy counts in a later tick, and its term and vote were on disk before it asked for votes.
+        """
+        if self.engine.is_leader:
+            ahead = [one for one in self._outbox if _is_append(one[2])]
+            self._outbox = [one for one in self._outbox if not _is_append(one[2])]
+            self._send(ahead)
+
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, []
+        self._send(outbox)
+        self.news.tell(self.journal.synced)
+
+    def _send(self, outbox: list[tuple[int, int, Content]]) -> None:
         for peer, term, content in outbox:
             if peer in self.connected:
                 self._sequence[peer] += 1
                 self._link.send(peer, envelopes.encode(Envelope(term, self._sequence[peer], content)))
-        self._tell()
-
-    def _tell(self) -> None:
-        """Answers the calls whose entries are on this node's disk."""
-        synced = self.journal.synced
-        kept = [(index, applied) for index, applied in self._answers if index > synced]
-        ready = [applied for index, applied in self._answers if index <= synced]
-        self._answers = kept
-        for applied in ready:
-            for answer in applied.answers:
-                if answer.outcome is Refusal.STALE_EPOCH:
-                    self.calls.send_again(answer.call)
-                else:
-                    self.calls.answer(answer.call, answer.outcome)
 
     # -- what peers say
 
@@ -289,6 +291,8 @@ class Replica:
             case {"type": "append_entries"} if envelope.term < self.engine.term:
                 self._say(peer, Report(not self.journal.joined, self.journal.last))  # that leader was deposed
             case dict() as message:
+                if message["type"] == "append_entries":
+                    self._heard_at = self._clock.monotonic()
                 self.engine.deliver(peer, envelope.term, message)
 
     def _take(self, peer: int, commands: tuple[bytes, ...]) -> None:
@@ -395,15 +399,12 @@ class Replica:
         applied = apply(self.state, entry, term)
         self._note_applied(index, term, entry, applied)
 
-    def _note_applied(self, index: int, term: int, entry: c.Entry, applied: Applied) -> None:
+    def _note_applied(self, index: int, _term: int, entry: c.Entry, applied: Applied) -> None:
         if isinstance(entry, c.BeginEpoch):
             reign = self.reign
             if reign and reign.term == entry.epoch == self.state.scalars.epoch and not reign.begun:
                 reign.begin(self.state.scalars.clock_ms, self._clock.monotonic())
-            return
-        answers = tuple(answer for answer in applied.answers if self.calls.is_ours(answer.call))
-        if answers:
-            self._answers.append((index, Applied(answers)))
+        self.news.note(index, applied, self.state.scalars.revision)
 
     # -- joining
 
@@ -425,7 +426,7 @@ class Replica:
     async def _catch_up(self, highest_term: int) -> None:
         """This node's store was lost: it votes again once it has everything that it may have acknowledged."""
         try:
-            await self.propose(lambda call: c.Barrier(call=call), timeout_s=5.0)
+            await self.calls.propose(lambda call: c.Barrier(call=call), timeout_s=5.0)
         except (NoLeader, OutcomeUnknown):
             return  # the next turn begins again
         if self.state.scalars.epoch >= highest_term:
@@ -452,6 +453,7 @@ class Replica:
             self.batch.put(key, value, urgent=True)
         self.journal.restart_at(body.manifest.index, body.manifest.term)
         self.engine.installed()
+        self.news.note_jump(body.manifest.index, self.state.scalars.revision)
         self.calls.send_all_again()
         log.info("snapshot installed", index=body.manifest.index, term=body.manifest.term)
 
@@ -492,3 +494,7 @@ def _stored_state(store: Store) -> State:
 def _expire(future: asyncio.Future[Outcome]) -> None:
     if not future.done():
         future.set_exception(TimeoutError())
+
+
+def _is_append(content: Content) -> bool:
+    return isinstance(content, dict) and content["type"] == "append_entries"

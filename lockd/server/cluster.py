@@ -10,20 +10,29 @@ from .service import Caller
 
 
 class ClusterService:
+    """Each node's own view, read locally."""
+
     def __init__(self, replica: Replica, addresses: Mapping[int, str], version: str) -> None:
         """addresses: where each member serves clients, by node id."""
         self._replica, self._addresses, self._version = replica, addresses, version
 
-    async def Status(self, message: pb.StatusRequest, caller: Caller) -> pb.StatusResponse:  # noqa: N802 - gRPC's shape
-        replica = self._replica
-        engine, journal, scalars = replica.engine, replica.journal, replica.state.scalars
-        leader = engine.leader or 0
+    @property
+    def leader_address(self) -> str:
+        """Where the leader serves clients; empty where none is known."""
+        return self._addresses.get(self._replica.leader or 0, "")
+
+    async def Status(self, message: pb.StatusRequest, caller: Caller) -> pb.StatusResponse:  # noqa: N802 - gRPC's name
+        return self.status()
+
+    def status(self) -> pb.StatusResponse:
+        replica, state = self._replica, self._replica.state
+        engine, journal, scalars = replica.engine, replica.journal, state.scalars
         return pb.StatusResponse(
             node_id=replica.me,
             version=self._version,
             role=engine.role if journal.joined else "joining",
-            leader_id=leader if replica.reaches_leader else 0,
-            leader_address=self._addresses.get(leader, "") if replica.reaches_leader else "",
+            leader_id=replica.leader or 0,
+            leader_address=self.leader_address,
             term=engine.term,
             epoch=scalars.epoch,
             clock_ms=scalars.clock_ms,
@@ -31,8 +40,11 @@ class ClusterService:
             applied_index=journal.applied,
             first_log_index=journal.first,
             last_log_index=journal.last,
-            held_locks=len(replica.state.holds),
-            request_records=len(replica.state.records),
+            held_locks=len(state.holds),
+            request_records=len(state.records),
+            waiters=len(state.waiters),
+            sessions=state.sessions_count,
+            revision=scalars.revision,
             machine_version=VERSION,
             peers=[
                 pb.Peer(

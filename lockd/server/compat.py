@@ -5,18 +5,16 @@ the client's is another call.
 """
 
 from collections.abc import Callable
-from functools import partial
 from random import Random
 
 import structlog
 
-from lockd.access import bounds
-from lockd.access.admission import Admission
+from lockd.access.admission import Admission, Caller, Patience
 from lockd.machine import commands as c
 from lockd.machine import outcomes as o
 from lockd_client.proto import lockapi_pb2 as pb
 
-from .service import Caller, new_request
+from .service import own_request
 
 log = structlog.get_logger(__name__)
 
@@ -28,31 +26,37 @@ class Locking:
         self._admission, self._rng = admission, rng
 
     async def IsLocked(self, message: pb.LockName, caller: Caller) -> pb.LockState:  # noqa: N802 - gRPC's name
-        bounds.check_name(message.name, self._admission.limits)
-        outcome = await self._admission.commit(lambda call: c.IsLocked(call=call, name=message.name), caller.timeout_s)
-        assert isinstance(outcome, o.LockedState)
-        return pb.LockState(name=message.name, is_locked=bool(outcome.holders))
+        outcome = await self._commit(lambda call: c.IsLocked(call=call, name=message.name), caller)
+        assert isinstance(outcome, o.LockState)
+        return pb.LockState(name=message.name, is_locked=outcome.holders_count > 0)
 
     async def Lock(self, message: pb.LockName, caller: Caller) -> pb.LockResult:  # noqa: N802 - gRPC's name
-        bounds.check_name(message.name, self._admission.limits)
         owner = f"lockapi@{caller.peer}"[: self._admission.limits.owner_bytes]
-        outcome = await self._admission.commit_once(
-            lambda call, request: c.Acquire(call=call, request=request, name=message.name, owner=owner, by_name=True),
-            self._new(b"Lock\n" + message.name.encode(), caller),
-            caller.timeout_s,
+        outcome = await self._commit(
+            lambda call: c.Acquire(
+                call=call,
+                request=self._request(caller),
+                wants=(c.Want(message.name, c.Mode.EXCLUSIVE),),
+                owner=owner,
+                by_name=True,
+            ),
+            caller,
         )
         return pb.LockResult(success=isinstance(outcome, o.Granted))
 
     async def Unlock(self, message: pb.LockName, caller: Caller) -> pb.LockResult:  # noqa: N802 - gRPC's name
-        bounds.check_name(message.name, self._admission.limits)
-        outcome = await self._admission.commit_once(
-            lambda call, request: c.Release(call=call, request=request, name=message.name, by_name=True),
-            self._new(b"Unlock\n" + message.name.encode(), caller),
-            caller.timeout_s,
+        outcome = await self._commit(
+            lambda call: c.Release(call=call, request=self._request(caller), name=message.name, by_name=True), caller
         )
         if isinstance(outcome, o.NotHeld) and outcome.holders:
             log.info("unlock by name refused", name=message.name, peer=caller.peer, token=outcome.holders[0].token)
         return pb.LockResult(success=isinstance(outcome, o.Released))
 
-    def _new(self, asked: bytes, caller: Caller) -> Callable[[], c.Request]:
-        return partial(new_request, self._rng, self._admission, caller, asked)
+    async def _commit(self, make: Callable[[c.Call], c.Command], caller: Caller) -> o.Outcome:
+        timeout_s = caller.timeout_s
+        if timeout_s is None:
+            timeout_s = self._admission.limits.default_deadline_ms / 1000
+        return await self._admission.commit(make, caller, Patience(timeout_s), has_own_id=True)
+
+    def _request(self, caller: Caller) -> c.Request:
+        return own_request(self._rng, self._admission, caller.identity)

@@ -10,10 +10,10 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from lockd.access.admission import Caller
 from lockd.access.refusal import Reason, Refused
 
-from .service import Caller
-from .status import CODES, REASON_TRAILER
+from .status import CODES, LEADER_TRAILER, REASON_TRAILER, number
 
 log = structlog.get_logger(__name__)
 
@@ -22,29 +22,49 @@ ANSWER_MARGIN_S = 0.05
 
 _STATUS_TRAILER = "grpc-status-details-bin"
 
-Handler = Callable[[Any, Caller], Awaitable[Message]]
+Context = grpc.aio.ServicerContext[Any, Any]
+Receive = Callable[[], Awaitable[Any]]
+"""The next message of a stream; None after the last. Raises Refused where it does not decode."""
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Sends one encoded message; returns when gRPC has taken it, which a slow reader delays."""
 
 
 def generic_handler(
-    service: ServiceDescriptor, implementation: object, default_timeout_s: float
+    service: ServiceDescriptor, implementations: tuple[object, ...], leader_address: Callable[[], str]
 ) -> grpc.GenericRpcHandler:
-    """Serves every method of the service with the implementation's method of the same name."""
-    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-        method.name: grpc.unary_unary_rpc_method_handler(
-            _answering(getattr(implementation, method.name), method, default_timeout_s),
-            request_deserializer=_deserializer(method),
-            response_serializer=lambda message: message.SerializeToString(),
-        )
+    """Serves every method of the service with the method of the same name of the first implementation that has it.
+
+    One that answers once is given the message and its Caller, and returns the response. One that streams its answers
+    is given the message (Receive where the requests are a stream, too), its Caller and Send. Each raises Refused.
+    """
+    methods = {
+        method.name: _method_handler(method, _implementation(method, implementations), leader_address)
         for method in service.methods
     }
     return grpc.method_handlers_generic_handler(service.full_name, methods)
 
 
+def _implementation(method: MethodDescriptor, implementations: tuple[object, ...]) -> Any:
+    return next(getattr(each, method.name) for each in implementations if hasattr(each, method.name))
+
+
+def _method_handler(
+    method: MethodDescriptor, implementation: Any, leader_address: Callable[[], str]
+) -> "grpc.RpcMethodHandler[Any, Any]":
+    decode = _deserializer(method)
+    if not method.server_streaming:
+        return grpc.unary_unary_rpc_method_handler(
+            _answering(implementation, method, leader_address), request_deserializer=decode, response_serializer=_encode
+        )
+    make = grpc.stream_stream_rpc_method_handler if method.client_streaming else grpc.unary_stream_rpc_method_handler
+    return make(  # the serializer that is missing leaves bytes as they are
+        _streaming(implementation, method, leader_address), request_deserializer=decode, response_serializer=None
+    )
+
+
 class Undecodable:
     """Stands in for a request that protobuf refused: gRPC itself would answer UNKNOWN."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
 
 
 def _deserializer(method: MethodDescriptor) -> Callable[[bytes], Message | Undecodable]:
@@ -53,46 +73,89 @@ def _deserializer(method: MethodDescriptor) -> Callable[[bytes], Message | Undec
     def deserialize(data: bytes) -> Message | Undecodable:
         try:
             return request_class.FromString(data)
-        except (DecodeError, UnicodeDecodeError) as error:
-            return Undecodable(str(error))
+        except (DecodeError, UnicodeDecodeError):
+            return Undecodable()
 
     return deserialize
 
 
-def _answering(handler: Handler, method: MethodDescriptor, default_timeout_s: float) -> Any:
-    async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+def _encode(message: Message) -> bytes:
+    return message.SerializeToString()
+
+
+def _decoded(request: Any, method: MethodDescriptor) -> Any:
+    """Raises Refused."""
+    if isinstance(request, Undecodable):
+        raise Refused(
+            Reason.INVALID_ARGUMENT,
+            f"{method.input_type.name} does not decode: it is no protobuf of this form, or a text field is not valid "
+            "UTF-8",
+        )
+    return request
+
+
+def _answering(implementation: Any, method: MethodDescriptor, leader_address: Callable[[], str]) -> Any:
+    async def answer(request: Any, context: Context) -> Any:
         try:
-            if isinstance(request, Undecodable):
-                raise Refused(
-                    Reason.INVALID_ARGUMENT,
-                    f"{method.input_type.name} does not decode: it is no protobuf of this form, or a text "
-                    "field is not valid UTF-8",
-                )
-            return await handler(request, Caller(context.peer(), _timeout_s(context, default_timeout_s)))
+            message = _decoded(request, method)
+            response = await implementation(message, Caller(context.peer(), _timeout_s(context)))
         except Refused as refused:
-            await _abort(context, refused.reason, str(refused))
+            await _abort(context, refused.reason, str(refused), leader_address())
         except Exception as error:  # the edge: the caller is told that it failed, the log has the rest
             log.exception("a call failed", method=method.full_name)
-            await _abort(context, Reason.INTERNAL, f"{Reason.INTERNAL.value}: {type(error).__name__}")
+            await _fail(context, error)
+        if leader := leader_address():
+            context.set_trailing_metadata(((LEADER_TRAILER, leader),))
+        return response
 
     return answer
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], reason: Reason, message: str) -> NoReturn:
+def _streaming(implementation: Any, method: MethodDescriptor, leader_address: Callable[[], str]) -> Any:
+    async def stream(request: Any, context: Context) -> None:
+        async def receive() -> Any:
+            message = await context.read()
+            return None if message is grpc.aio.EOF else _decoded(message, method)
+
+        try:
+            message = receive if method.client_streaming else _decoded(request, method)
+            await implementation(message, Caller(context.peer()), context.write)
+        except Refused as refused:
+            await _abort(context, refused.reason, str(refused), leader_address())
+        except grpc.aio.InternalError:
+            raise  # the connection has gone: gRPC's own task knows
+        except Exception as error:  # the edge, as above
+            log.exception("a stream failed", method=method.full_name)
+            await _fail(context, error)
+
+    return stream
+
+
+async def _fail(context: Context, error: Exception) -> NoReturn:
+    await _abort(context, Reason.INTERNAL, f"{Reason.INTERNAL.value}: {type(error).__name__}", "")
+
+
+async def _abort(context: Context, reason: Reason, message: str, leader: str) -> NoReturn:
     code = CODES[reason]
-    trailers = ((REASON_TRAILER, reason.name), (_STATUS_TRAILER, _details(code, reason, message)))
+    trailers: tuple[tuple[str, str | bytes], ...] = (
+        (REASON_TRAILER, reason.name),
+        (_STATUS_TRAILER, _details(code, reason, message)),
+    )
+    if leader:
+        trailers += ((LEADER_TRAILER, leader),)
     await context.abort(code, message, trailing_metadata=trailers)
 
 
-def _timeout_s(context: grpc.aio.ServicerContext[Any, Any], default_s: float) -> float:
+def _timeout_s(context: Context) -> float | None:
+    """The call's own deadline, as far as it leaves time to answer."""
     remaining: float | None = context.time_remaining()
     if remaining is None:
-        return default_s
+        return None
     return max(0.0, float(remaining) - min(ANSWER_MARGIN_S, 0.1 * float(remaining)))
 
 
 def _details(code: grpc.StatusCode, reason: Reason, message: str) -> bytes:
     """google.rpc.Status with an ErrorInfo, as grpcurl prints it."""
-    status = status_pb2.Status(code=code.value[0], message=message)
+    status = status_pb2.Status(code=number(code), message=message)
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason.name, domain="lockd"))
     return bytes(status.SerializeToString())

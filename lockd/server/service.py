@@ -1,93 +1,96 @@
-"""lockd.v1: decode, propose, encode; nothing else."""
+"""lockd.v1.LockService, call by call: decode, propose, encode; nothing else."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
+from typing import Any
 
-from lockd.access import bounds
-from lockd.access.admission import Admission
+from google.protobuf.message import Message
+
+from lockd.access.admission import Admission, Caller, Done, Patience, Pending
 from lockd.machine import commands as c
-from lockd.machine import outcomes as o
-from lockd_client.proto import lockd_pb2 as pb
+from lockd.machine.outcomes import Outcome
+from lockd.raft.calls import Make
 
 from . import translate
+from .methods import METHODS, Method
+from .translate import Fields
+
+__all__ = ["Caller", "LockService", "own_request"]
 
 NOT_AFTER_MS = 240_000
 """How long a request id may be new, counted from the clock_ms that its caller saw last."""
 
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, and how long they wait."""
-
-    peer: str
-    timeout_s: float
-    identity: str = ""
+OWN_ID_BYTES = 16
 
 
 class LockService:
-    """Every method raises Refused where the call gets an error instead of an outcome."""
+    """Lock, Unlock and so on: every method of the table is a method of this, given a message and its Caller.
+
+    It returns the response, and raises Refused where the call gets an error instead of an outcome.
+    """
 
     def __init__(self, admission: Admission, rng: Random) -> None:
         self._admission, self._rng = admission, rng
+        self._default_s = admission.limits.default_deadline_ms / 1000
 
-    async def Lock(self, message: pb.LockRequest, caller: Caller) -> pb.LockResponse:  # noqa: N802 - gRPC's name
-        translate.check_lock(message, self._admission.limits)
-        outcome = await self._commit(message, caller, lambda call, request: translate.acquire(message, request, call))
-        return translate.lock_response(outcome, self._clock_ms)
+    def __getattr__(self, name: str) -> Callable[[Any, Caller], Awaitable[Any]]:
+        try:
+            return partial(self.answer, METHODS[name])
+        except KeyError:
+            raise AttributeError(name) from None
 
-    async def Unlock(self, message: pb.UnlockRequest, caller: Caller) -> pb.UnlockResponse:  # noqa: N802 - gRPC's name
-        translate.check_unlock(message, self._admission.limits)
-        outcome = await self._commit(
-            message,
-            caller,
-            lambda call, request: c.Release(call=call, request=request, token=message.token, name=message.name),
-        )
-        return translate.unlock_response(outcome, self._clock_ms)
+    async def answer(self, method: Method, message: Any, caller: Caller) -> Message:
+        """Raises Refused. Where the task is cancelled, the caller has broken off."""
+        if method.may_be_stale and translate.is_stale(message):
+            return method.response(**self._stale(method, message, caller))
+        no_deadline = caller.timeout_s is None
+        patience = self._patience(method, message, 0) if no_deadline else Patience(caller.timeout_s)
+        make, has_own_id = self._make(method, message, caller)
+        outcome = await self._admission.commit(make, caller, patience, has_own_id=has_own_id)
+        return method.response(**self.encode(method, outcome))
 
-    async def IsLocked(self, message: pb.IsLockedRequest, caller: Caller) -> pb.IsLockedResponse:  # noqa: N802 - gRPC's name
-        bounds.check_name(message.name, self._admission.limits)
-        outcome = await self._admission.commit(lambda call: c.IsLocked(call=call, name=message.name), caller.timeout_s)
-        assert isinstance(outcome, o.LockedState)
-        found = translate.holders(outcome.holders)
-        return pb.IsLockedResponse(is_locked=bool(found), holders=found, clock_ms=self._clock_ms)
+    def submit(self, method: Method, message: Any, caller: Caller, work_ms: int, done: Done) -> Pending:
+        """The same without a task, for reads that are not stale and for changes. done: as Admission.submit's."""
+        make, has_own_id = self._make(method, message, caller)
+        patience = self._patience(method, message, work_ms)
+        return self._admission.submit(make, done, caller, patience, has_own_id=has_own_id)
 
-    async def List(self, message: pb.ListRequest, caller: Caller) -> pb.ListResponse:  # noqa: N802 - gRPC's name
-        translate.check_list(message, self._admission.limits)
-        outcome = await self._admission.commit(lambda call: translate.list_holds(message, call), caller.timeout_s)
-        assert isinstance(outcome, o.Page)
-        found = translate.holders(outcome.holders)
-        return pb.ListResponse(holders=found, next=outcome.next, clock_ms=self._clock_ms)
+    def stale(self, method: Method, message: Any, caller: Caller) -> Fields | None:
+        """The answer of the node itself, where that was asked for. Raises Refused."""
+        if method.may_be_stale and translate.is_stale(message):
+            return self._stale(method, message, caller)
+        return None
 
-    async def Renew(self, message: pb.RenewRequest, caller: Caller) -> pb.RenewResponse:  # noqa: N802 - gRPC's name
-        bounds.check_token(message.token)
-        bounds.check_ttl(message.ttl_ms, self._admission.limits, may_be_zero=False)
-        outcome = await self._admission.commit(
-            lambda call: c.Renew(call=call, token=message.token, ttl_ms=message.ttl_ms), caller.timeout_s
-        )
-        return translate.renew_response(outcome, self._clock_ms)
+    def encode(self, method: Method, outcome: Outcome) -> Fields:
+        """Raises Refused."""
+        return method.encode(outcome, self._admission.clock_ms)
 
-    @property
-    def _clock_ms(self) -> int:
-        return self._admission.replica.state.scalars.clock_ms
+    def _patience(self, method: Method, message: Any, work_ms: int) -> Patience:
+        """work_ms (0: the node's default) bounds the work, not the wait that was asked for."""
+        work_s = work_ms / 1000 or self._default_s
+        wait_ms: int = message.wait_ms if method.waits else 0
+        return Patience(work_s, None if wait_ms < 0 else work_s + wait_ms / 1000)
 
-    async def _commit(
-        self,
-        message: pb.LockRequest | pb.UnlockRequest,
-        caller: Caller,
-        make: Callable[[c.Call, c.Request], c.Command],
-    ) -> o.Outcome:
-        """Under the caller's id, or one of this node's own."""
-        asked = translate.asked(message)
+    def _make(self, method: Method, message: Any, caller: Caller) -> tuple[Make, bool]:
+        """And whether each command gets an id of the node's own. Raises Refused."""
+        identity = caller.identity
+        if not method.has_request:
+            return lambda call: method.make(message, call, identity), False
         if not message.HasField("request"):
-            new = partial(new_request, self._rng, self._admission, caller, asked)
-            return await self._admission.commit_once(make, new, caller.timeout_s)
-        bounds.check_request_id(message.request.id, message.request.not_after_ms)
-        request = c.Request(caller.identity, message.request.id, asked, message.request.not_after_ms)
-        return await self._admission.commit(lambda call: make(call, request), caller.timeout_s)
+            return lambda call: method.make(message, call, own_request(self._rng, self._admission, identity)), True
+        request = translate.request(message, identity)
+        return lambda call: method.make(message, call, request), False
+
+    def _stale(self, method: Method, message: Any, caller: Caller) -> Fields:
+        replica = self._admission.replica
+        outcome = self._admission.read_stale(self._make(method, message, caller)[0])
+        fields = self.encode(method, outcome)
+        fields["staleness"] = {"applied_index": replica.journal.applied, "news_age_ms": replica.news_age_ms}
+        return fields
 
 
-def new_request(rng: Random, admission: Admission, caller: Caller, asked: bytes) -> c.Request:
-    clock_ms = admission.replica.state.scalars.clock_ms
-    return c.Request(caller.identity, rng.randbytes(16), asked, clock_ms + NOT_AFTER_MS)
+def own_request(rng: Random, admission: Admission, identity: str) -> c.Request:
+    """For a call that has no id: what the node sends again acts once."""
+    key = c.Key(identity, c.FREE_ID + rng.randbytes(OWN_ID_BYTES))
+    return c.Request(key, translate.OWN_ASKED, admission.clock_ms + NOT_AFTER_MS)

@@ -1,109 +1,369 @@
-"""Public messages <-> machine values. Pure."""
+"""Public messages <-> machine values. Pure.
+
+An answer is made as a dict of the response's fields, zeros left out: protobuf fills a message from it, also where the
+message is part of another, without an object in between.
+"""
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 from lockd.access import bounds
-from lockd.config import Limits
+from lockd.access.refusal import Reason, Refused
 from lockd.machine import commands as c
 from lockd.machine import outcomes as o
 from lockd_client.proto import lockd_pb2 as pb
 
 LIST_PAGE = 100
 
+OWN_ASKED = b"\x00"
+"""In place of a digest, where the node makes the id: nobody can use it for another request."""
 
-def asked(message: pb.LockRequest | pb.UnlockRequest) -> bytes:
-    """A digest of everything in the request but its id: what a repeated id is compared by."""
-    plain = type(message).FromString(message.SerializeToString())
+Fields = dict[str, Any]
+Identified = pb.LockRequest | pb.UnlockRequest | pb.OpenSessionRequest
+
+_MODES = (c.Mode.EXCLUSIVE, c.Mode.SHARED)
+_FILTERS = (None, c.Mode.EXCLUSIVE, c.Mode.SHARED)
+
+EVENT_KINDS = {
+    o.What.GRANTED: pb.EVENT_GRANTED,
+    o.What.RELEASED: pb.EVENT_RELEASED,
+    o.What.EXPIRED: pb.EVENT_EXPIRED,
+    o.What.BROKEN: pb.EVENT_BROKEN,
+    o.What.WAITING: pb.EVENT_WAITING,
+    o.What.LEFT: pb.EVENT_LEFT,
+    o.What.DELAY_ENDED: pb.EVENT_DELAY_ENDED,
+}
+
+
+# -- request ids
+
+
+def request(message: Identified, caller: str) -> c.Request:
+    """Raises Refused."""
+    id = message.request
+    answered = None
+    if id.client:
+        ranges = tuple([(span.first, span.last) for span in id.answered]) if id.answered else ()
+        answered = c.Answered(id.answered_below, ranges)
+    return c.Request(key(id, caller), asked(message), id.not_after_ms, answered)
+
+
+def key(id: pb.RequestId, caller: str) -> c.Key:
+    """Raises Refused."""
+    bounds.check_id(id.id, id.client, id.sequence)
+    if id.client:
+        return c.Key(caller, c.CLIENT_ID + id.client + id.sequence.to_bytes(8, "big"))
+    return c.Key(caller, c.FREE_ID + id.id)
+
+
+def asked(message: Identified) -> bytes:
+    """A digest of everything in the request but its id and the attempt: what a repeated id is compared by."""
+    plain = type(message)()
+    plain.CopyFrom(message)  # type: ignore[arg-type]  # of its own type
     plain.ClearField("request")
+    if isinstance(plain, pb.LockRequest):
+        plain.ClearField("attempt")
     kind = message.DESCRIPTOR.name.encode()
     return hashlib.blake2b(kind + b"\n" + plain.SerializeToString(deterministic=True), digest_size=16).digest()
 
 
-def acquire(message: pb.LockRequest, request: c.Request, call: c.Call) -> c.Acquire:
+# -- commands
+
+
+def acquire(message: pb.LockRequest, call: c.Call, request: c.Request) -> c.Acquire:
+    """Raises Refused."""
     return c.Acquire(
         call=call,
         request=request,
-        name=message.name,
+        wants=_wants(message),
+        attempt=message.attempt,
+        session=message.session_id,
+        agent=message.agent,
         ttl_ms=message.ttl_ms,
+        wait_ms=message.wait_ms,
+        lock_delay_ms=message.lock_delay_ms,
+        reentrant=message.reentrant,
         owner=message.owner,
         reason=message.reason,
-        metadata=tuple(sorted(message.metadata.items())),
+        metadata=tuple(sorted(message.metadata.items())) if message.metadata else (),
     )
 
 
-def list_holds(message: pb.ListRequest, call: c.Call) -> c.ListHolds:
-    limit = message.limit or LIST_PAGE
-    return c.ListHolds(call=call, prefix=message.prefix, after=message.after, limit=limit, owner=message.owner)
+def _wants(message: pb.LockRequest) -> tuple[c.Want, ...]:
+    wants = message.wants[:]
+    if not wants:
+        return (c.Want(message.name, _mode(message.mode)),)
+    if message.name or message.mode:
+        raise Refused(Reason.INVALID_ARGUMENT, "wants stands beside name and mode; a request has one of them")
+    return tuple([c.Want(want.name, _mode(want.mode)) for want in wants])
 
 
-def check_lock(message: pb.LockRequest, limits: Limits) -> None:
-    bounds.check_name(message.name, limits)
-    bounds.check_ttl(message.ttl_ms, limits, may_be_zero=True)
-    bounds.check_text("owner", message.owner, limits.owner_bytes)
-    bounds.check_text("reason", message.reason, limits.reason_bytes)
-    bounds.check_metadata(message.metadata, limits)
+def _mode(number: int) -> c.Mode:
+    return _MODES[_known("mode", number, len(_MODES))]
 
 
-def check_unlock(message: pb.UnlockRequest, limits: Limits) -> None:
-    bounds.check_token(message.token)
-    if message.name:
-        bounds.check_name(message.name, limits)
+def _known(field: str, number: int, count: int) -> int:
+    """Numbers of enums are open: any may come."""
+    if not 0 <= number < count:
+        raise Refused(Reason.INVALID_ARGUMENT, f"{field} is {number}; it takes 0 to {count - 1}")
+    return number
 
 
-def check_list(message: pb.ListRequest, limits: Limits) -> None:
-    bounds.check_text("prefix", message.prefix, limits.name_bytes)
-    bounds.check_text("after", message.after, limits.name_bytes)
-    bounds.check_text("owner", message.owner, limits.owner_bytes)
-    bounds.check_page(message.limit, limits)
+def release(message: pb.UnlockRequest, call: c.Call, request: c.Request) -> c.Release:
+    return c.Release(
+        call=call,
+        request=request,
+        token=message.token,
+        name=message.name,
+        session=message.session_id,
+        agent=message.agent,
+        force=message.force,
+        reason=message.reason,
+        owner=message.owner,
+    )
 
 
-def holders(found: Iterable[o.Holder]) -> list[pb.Holder]:
+def open_session(message: pb.OpenSessionRequest, call: c.Call, request: c.Request) -> c.OpenSession:
+    return c.OpenSession(call=call, request=request, ttl_ms=message.ttl_ms, owner=message.owner)
+
+
+def cancel(message: pb.CancelRequest, call: c.Call, caller: str) -> c.Cancel:
+    """Raises Refused."""
+    return c.Cancel(call=call, key=key(message.request, caller))
+
+
+def keep_alive(message: pb.KeepAliveRequest, call: c.Call, caller: str) -> c.KeepAlive:
+    return c.KeepAlive(call=call, caller=caller, session=message.session_id)
+
+
+def close_session(message: pb.CloseSessionRequest, call: c.Call, caller: str) -> c.CloseSession:
+    return c.CloseSession(call=call, caller=caller, session=message.session_id)
+
+
+def renew(message: pb.RenewRequest, call: c.Call, _caller: str) -> c.Renew:
+    return c.Renew(call=call, token=message.token, ttl_ms=message.ttl_ms)
+
+
+def is_locked(message: pb.IsLockedRequest, call: c.Call, _caller: str) -> c.IsLocked:
+    return c.IsLocked(call=call, name=message.name)
+
+
+def get(message: pb.GetRequest, call: c.Call, _caller: str) -> c.Get:
+    return c.Get(call=call, name=message.name, limit=message.limit or LIST_PAGE)
+
+
+def list_holds(message: pb.ListRequest, call: c.Call, _caller: str) -> c.ListHolds:
+    """Raises Refused."""
+    return c.ListHolds(
+        call=call,
+        prefix=message.prefix,
+        after=message.after,
+        limit=message.limit or LIST_PAGE,
+        owner=message.owner,
+        mode=_FILTERS[_known("mode", message.mode, len(_FILTERS))],
+        with_waiters=message.with_waiters,
+    )
+
+
+def check_token(message: pb.CheckTokenRequest, call: c.Call, _caller: str) -> c.CheckToken:
+    return c.CheckToken(call=call, name=message.name, token=message.token)
+
+
+def is_stale(message: pb.IsLockedRequest | pb.GetRequest | pb.ListRequest) -> bool:
+    """Whether the node itself is to answer. Raises Refused."""
+    return _known("consistency", message.consistency, 2) == pb.STALE
+
+
+# -- outcomes
+
+
+def lock_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    match outcome:
+        case o.Granted(token, lease_remaining_ms, waited_ms, count):
+            return {
+                "outcome": pb.GRANTED,
+                "acquired": True,
+                "token": token,
+                "lease_remaining_ms": lease_remaining_ms,
+                "waited_ms": waited_ms,
+                "count": count,
+                "clock_ms": clock_ms,
+            }
+        case o.Queued(position):
+            return {"outcome": pb.QUEUED, "queue_position": position, "clock_ms": clock_ms}
+        case o.HeldByOther(conflict):
+            return {"outcome": pb.HELD_BY_OTHER, "clock_ms": clock_ms, **_conflict(conflict)}
+        case o.TimedOut(conflict):
+            return {"outcome": pb.TIMED_OUT, "clock_ms": clock_ms, **_conflict(conflict)}
+        case o.Deadlock(cycle):
+            return {"outcome": pb.DEADLOCK, "cycle": [_link(link) for link in cycle], "clock_ms": clock_ms}
+        case o.UpgradeRefused(token):
+            return {"outcome": pb.UPGRADE_REFUSED, "token": token, "clock_ms": clock_ms}
+        case o.Lost(token):
+            return {"outcome": pb.LOST, "token": token, "clock_ms": clock_ms}
+        case o.Cancelled():
+            return {"outcome": pb.CANCELLED, "clock_ms": clock_ms}
+    raise AssertionError(f"a Lock cannot end as {outcome}")
+
+
+def unlock_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    match outcome:
+        case o.Released(_, count):
+            return {"outcome": pb.RELEASED, "released": True, "count": count, "clock_ms": clock_ms}
+        case o.NotHeld(found):
+            return {"outcome": pb.NOT_HELD, "holders": holders(found), "clock_ms": clock_ms}
+        case o.Cancelled():
+            return {"outcome": pb.CANCELLED, "clock_ms": clock_ms}
+    raise AssertionError(f"an Unlock cannot end as {outcome}")
+
+
+def cancel_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    if isinstance(outcome, o.Cancelled):
+        return {"outcome": pb.CANCELLED, "clock_ms": clock_ms}
+    raise AssertionError(f"a Cancel cannot end as {outcome}")
+
+
+def renew_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    match outcome:
+        case o.Renewed(lease_remaining_ms):
+            return {"outcome": pb.RENEWED, "lease_remaining_ms": lease_remaining_ms, "clock_ms": clock_ms}
+        case o.NotHeld():
+            return {"outcome": pb.NOT_HELD, "clock_ms": clock_ms}
+    raise AssertionError(f"a Renew cannot end as {outcome}")
+
+
+def open_session_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    """Raises Refused."""
+    match outcome:
+        case o.Opened(session, lease_remaining_ms, ttl_ms):
+            return {
+                "session_id": session,
+                "lease_remaining_ms": lease_remaining_ms,
+                "ttl_ms": ttl_ms,
+                "clock_ms": clock_ms,
+            }
+        case o.Cancelled():
+            raise Refused(Reason.CANCELLED)
+    raise AssertionError(f"an OpenSession cannot end as {outcome}")
+
+
+def keep_alive_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    if isinstance(outcome, o.Kept):
+        return {"lease_remaining_ms": outcome.lease_remaining_ms, "clock_ms": clock_ms}
+    raise AssertionError(f"a KeepAlive cannot end as {outcome}")
+
+
+def close_session_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    if isinstance(outcome, o.Closed):
+        return {"clock_ms": clock_ms}
+    raise AssertionError(f"a CloseSession cannot end as {outcome}")
+
+
+def is_locked_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.LockState)
+    return {
+        "is_locked": outcome.holders_count > 0,
+        "holders": holders(outcome.holders),
+        "delayed_until_ms": outcome.delayed_until_ms,
+        "clock_ms": clock_ms,
+    }
+
+
+def get_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.LockState)
+    return {
+        "holders": holders(outcome.holders),
+        "waiters": waiters(outcome.waiters),
+        "holders_count": outcome.holders_count,
+        "waiters_count": outcome.waiters_count,
+        "delayed_until_ms": outcome.delayed_until_ms,
+        "clock_ms": clock_ms,
+    }
+
+
+def list_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.Page)
+    return {
+        "holders": holders(outcome.holders),
+        "waiters": waiters(outcome.waiters),
+        "next": outcome.next,
+        "clock_ms": clock_ms,
+    }
+
+
+def check_token_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.TokenState)
+    return {"is_current": outcome.is_current, "holders": holders(outcome.holders), "clock_ms": clock_ms}
+
+
+# -- parts
+
+
+def holders(found: Iterable[o.Holder]) -> list[Fields]:
     return [
-        pb.Holder(
-            name=holder.name,
-            token=holder.token,
-            owner=holder.owner,
-            acquired_ms=holder.acquired_ms,
-            ttl_ms=holder.ttl_ms,
-            lease_remaining_ms=holder.lease_remaining_ms,
-            reason=holder.reason,
-            metadata=dict(holder.metadata),
-        )
+        {
+            "name": holder.name,
+            "mode": _number(holder.mode),
+            "token": holder.token,
+            "owner": holder.owner,
+            "session_id": holder.session,
+            "agent": holder.agent,
+            "acquired_ms": holder.acquired_ms,
+            "ttl_ms": holder.ttl_ms,
+            "lease_remaining_ms": holder.lease_remaining_ms,
+            "reason": holder.reason,
+            "metadata": dict(holder.metadata),
+            "count": holder.count,
+            "names": holder.names,
+        }
         for holder in found
     ]
 
 
-def lock_response(outcome: o.Outcome, clock_ms: int) -> pb.LockResponse:
-    match outcome:
-        case o.Granted(token, lease_remaining_ms):
-            return pb.LockResponse(
-                outcome=pb.GRANTED,
-                acquired=True,
-                token=token,
-                lease_remaining_ms=lease_remaining_ms,
-                clock_ms=clock_ms,
-            )
-        case o.HeldByOther(found):
-            return pb.LockResponse(outcome=pb.HELD_BY_OTHER, holders=holders(found), clock_ms=clock_ms)
-        case o.Lost(token):
-            return pb.LockResponse(outcome=pb.LOST, token=token, clock_ms=clock_ms)
-    raise AssertionError(f"a Lock cannot end as {outcome}")
+def waiters(found: Iterable[o.Waiting]) -> list[Fields]:
+    return [
+        {
+            "name": waiter.name,
+            "mode": _number(waiter.mode),
+            "position": waiter.position,
+            "owner": waiter.owner,
+            "session_id": waiter.session,
+            "agent": waiter.agent,
+            "since_ms": waiter.since_ms,
+            "until_ms": waiter.until_ms,
+            "reason": waiter.reason,
+            "metadata": dict(waiter.metadata),
+        }
+        for waiter in found
+    ]
 
 
-def unlock_response(outcome: o.Outcome, clock_ms: int) -> pb.UnlockResponse:
-    match outcome:
-        case o.Released():
-            return pb.UnlockResponse(outcome=pb.RELEASED, released=True, clock_ms=clock_ms)
-        case o.NotHeld(found):
-            return pb.UnlockResponse(outcome=pb.NOT_HELD, holders=holders(found), clock_ms=clock_ms)
-    raise AssertionError(f"an Unlock cannot end as {outcome}")
+def event(found: o.Event) -> Fields:
+    return {
+        "revision": found.revision,
+        "kind": EVENT_KINDS[found.what],
+        "wants": [{"name": name, "mode": _number(mode)} for name, mode in found.wants],
+        "clock_ms": found.clock_ms,
+        "token": found.token,
+        "owner": found.owner,
+        "session_id": found.session,
+        "reason": found.reason,
+        "by": found.by,
+    }
 
 
-def renew_response(outcome: o.Outcome, clock_ms: int) -> pb.RenewResponse:
-    match outcome:
-        case o.Renewed(lease_remaining_ms):
-            return pb.RenewResponse(outcome=pb.RENEWED, lease_remaining_ms=lease_remaining_ms, clock_ms=clock_ms)
-        case o.NotHeld():
-            return pb.RenewResponse(outcome=pb.NOT_HELD, clock_ms=clock_ms)
-    raise AssertionError(f"a Renew cannot end as {outcome}")
+def _number(mode: c.Mode) -> int:
+    return pb.SHARED if mode is c.Mode.SHARED else pb.EXCLUSIVE
+
+
+def _conflict(conflict: o.Conflict) -> Fields:
+    return {
+        "holders": holders(conflict.holders),
+        "waiters": conflict.waiters,
+        "delayed_until_ms": conflict.delayed_until_ms,
+    }
+
+
+def _link(link: o.Link) -> Fields:
+    return {"owner": link.owner, "session_id": link.session, "agent": link.agent, "name": link.name}

@@ -2,11 +2,12 @@
 
     from lockd_client import LockdClient
 
-    with LockdClient() as client:
-        answer = client.try_lock("nightly-report", ttl=30)
-        if answer.acquired:
-            ...
-            client.unlock(answer.token)
+    client = LockdClient()
+    with client.lock("nightly-report", ttl=30) as lock:
+        ...
+        lock.check()  # raises LockLost if it is not held any more
+
+AsyncLockdClient has the same for asyncio.
 
 What is offered here is loaded when it is first asked for: the daemon imports `lockd_client.proto`, and needs neither
 the client nor what loading it sets up for processes that fork (transport.py).
@@ -16,31 +17,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lockd_client.aio_client import AsyncLockdClient
+    from lockd_client.aio_locks import AsyncLock, AsyncSession
     from lockd_client.client import LockdClient
     from lockd_client.clock import now
     from lockd_client.errors import (
         CallFailed,
         ClientClosed,
+        Compacted,
+        DeadlockError,
         InvalidArgument,
         LimitReached,
         LockdError,
+        LockLost,
+        LockTimeout,
+        NotOwned,
         OutcomeUnknown,
         PermissionDenied,
         RequestTooOld,
+        SessionLost,
         Unauthenticated,
         Unavailable,
+        UpgradeRefused,
     )
-    from lockd_client.values import Holder, LockAnswer, Outcome, Peer, RenewAnswer, RequestId, Status, UnlockAnswer
+    from lockd_client.locks import Lock, Session
+    from lockd_client.values import (
+        CycleLink,
+        Event,
+        EventKind,
+        Holder,
+        LockAnswer,
+        LockInfo,
+        Mode,
+        Outcome,
+        Peer,
+        RenewAnswer,
+        RequestId,
+        Status,
+        TokenCheck,
+        UnlockAnswer,
+        Waiter,
+    )
 
 __all__ = [
+    "AsyncLock",
+    "AsyncLockdClient",
+    "AsyncSession",
     "CallFailed",
     "ClientClosed",
+    "Compacted",
+    "CycleLink",
+    "DeadlockError",
+    "Event",
+    "EventKind",
     "Holder",
     "InvalidArgument",
     "LimitReached",
+    "Lock",
     "LockAnswer",
+    "LockInfo",
+    "LockLost",
+    "LockTimeout",
     "LockdClient",
     "LockdError",
+    "Mode",
+    "NotOwned",
     "Outcome",
     "OutcomeUnknown",
     "Peer",
@@ -48,15 +89,44 @@ __all__ = [
     "RenewAnswer",
     "RequestId",
     "RequestTooOld",
+    "Session",
+    "SessionLost",
     "Status",
+    "TokenCheck",
     "Unauthenticated",
     "Unavailable",
     "UnlockAnswer",
+    "UpgradeRefused",
+    "Waiter",
     "now",
 ]
 
-_VALUES = ("Holder", "LockAnswer", "Outcome", "Peer", "RenewAnswer", "RequestId", "Status", "UnlockAnswer")
-_ELSEWHERE = {"LockdClient": "client", "now": "clock"} | dict.fromkeys(_VALUES, "values")
+_VALUES = (
+    "CycleLink",
+    "Event",
+    "EventKind",
+    "Holder",
+    "LockAnswer",
+    "LockInfo",
+    "Mode",
+    "Outcome",
+    "Peer",
+    "RenewAnswer",
+    "RequestId",
+    "Status",
+    "TokenCheck",
+    "UnlockAnswer",
+    "Waiter",
+)
+_ELSEWHERE = {
+    "AsyncLock": "aio_locks",
+    "AsyncLockdClient": "aio_client",
+    "AsyncSession": "aio_locks",
+    "Lock": "locks",
+    "LockdClient": "client",
+    "Session": "locks",
+    "now": "clock",
+} | dict.fromkeys(_VALUES, "values")
 
 
 def __getattr__(name: str) -> object:

@@ -1,60 +1,47 @@
 """The blocking client."""
 
-import getpass
 import math
 import os
 import random
-import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
-from lockd_client import methods
-from lockd_client.attempts import Attempts, Repeat
+from lockd_client import calls, channels, locks, methods
+from lockd_client.agents import ThreadAgents
+from lockd_client.attempts import Failure, Route
+from lockd_client.calls import Wants
+from lockd_client.channels import grpc
 from lockd_client.clock import now
 from lockd_client.endpoints import choose_endpoints, parse_endpoint
-from lockd_client.errors import InvalidArgument, LockdError, RequestTooOld
-from lockd_client.methods import AnswerT, Method, RequestT
-from lockd_client.proto import lockapi_pb2, lockd_pb2
-from lockd_client.translate import (
-    holders_of,
-    lock_answer,
-    milliseconds,
-    renew_answer,
-    request_message,
-    status_of,
-    unlock_answer,
+from lockd_client.errors import InvalidArgument
+from lockd_client.holding import OwnSessions
+from lockd_client.transport import Transport
+from lockd_client.values import (
+    Event,
+    Holder,
+    LockAnswer,
+    LockInfo,
+    Mode,
+    RenewAnswer,
+    RequestId,
+    Status,
+    TokenCheck,
+    UnlockAnswer,
+    Waiter,
 )
-from lockd_client.transport import Answer, Transport
-from lockd_client.values import Holder, LockAnswer, RenewAnswer, RequestId, Status, UnlockAnswer
+from lockd_client.watching import Watching
 
-NOT_AFTER_MS = 240_000  # from the last clock_ms seen to the last moment at which a new id is accepted
-CLOCK_FRESH_S = 60.0  # a clock_ms seen longer ago is read again: not_after_ms would leave too little
-REQUEST_ID_BYTES = 16
-REQUESTS_PER_CALL_MAX = 3  # ids that one call uses up where nodes answer that they are too old
-PAGE = 1000  # the least that a node may be configured to allow
+LINGER_S = 1.0  # how long close() waits for what is still to be told to a node
 
 
-def default_owner() -> str:
-    """user@host:pid, of this process at this moment."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}:{os.getpid()}"
-
-
-@contextmanager
-def _arguments() -> Iterator[None]:
-    """What a message cannot hold (text that is not UTF-8, numbers out of range) is the caller's mistake."""
-    try:
-        yield
-    except InvalidArgument:
-        raise
-    except ValueError as error:
-        raise InvalidArgument(str(error)) from error
+def checked_timeout(timeout: float) -> float:
+    """Raises InvalidArgument."""
+    if not (math.isfinite(timeout) and timeout > 0):
+        raise InvalidArgument(f"timeout is {timeout}; it is a number of seconds, more than 0")
+    return timeout
 
 
 class LockdClient:
@@ -62,10 +49,15 @@ class LockdClient:
 
     Endpoints: `host` and `port`, or `endpoints` (each `host`, `host:port` or `[v6]:port`), else the environment's
     LOCKD_ENDPOINTS (comma separated), else 127.0.0.1:2080. They are tried in turn, beginning with the last that
-    answered, until `timeout` seconds have passed. HTTP proxies are not used.
+    answered, until `timeout` seconds have passed; where the cluster says who leads, the client goes there. HTTP proxies
+    are not used.
 
-    Forks: a fork waits up to a second for calls in flight, and then breaks their connections. Import lockd_client
-    before grpc: what makes gRPC survive a fork is read when grpc is loaded.
+    Close it, or use it with `with`: what it holds of threads and connections stays until then, or until the interpreter
+    exits.
+
+    Forks: a fork waits up to a second for calls in flight, and then breaks their connections. What the parent holds is
+    lost in the child (LockLost) and not touched by it. Import lockd_client before grpc: what makes gRPC survive a fork
+    is read when grpc is loaded.
 
     Besides what is named at each call, all of them raise Unavailable, OutcomeUnknown (only those that change
     something), InvalidArgument, LimitReached, PermissionDenied, Unauthenticated, CallFailed and ClientClosed; all are
@@ -80,17 +72,16 @@ class LockdClient:
         endpoints: Sequence[str] | None = None,
         timeout: float = 10.0,
     ) -> None:
-        """timeout: seconds for one call with all its attempts, more than 0. Connects when the first call is made.
+        """timeout: seconds for one call with all its attempts, more than 0; of a call that may wait, without a word
+        from a node. Connects when the first call is made.
 
         Raises InvalidArgument.
         """
-        if not (math.isfinite(timeout) and timeout > 0):
-            raise InvalidArgument(f"timeout is {timeout}; it is a number of seconds, more than 0")
+        self._timeout = checked_timeout(timeout)
         self._endpoints = choose_endpoints(host, port, endpoints, os.environ)
-        self._timeout = timeout
-        self._transport = Transport()
-        self._good = 0  # the endpoint that answered last
-        self._clock: tuple[int, float] | None = None  # the last clock_ms, and when it was seen
+        self._transport = Transport(self._endpoints, timeout)
+        self._agents = ThreadAgents()
+        self._sessions = OwnSessions(self._transport)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -103,60 +94,108 @@ class LockdClient:
         """Takes the lock, or answers False if it is held. It is held until somebody calls Unlock with its name.
 
         The call carries no id: it is sent again only where it certainly was not carried out, and OutcomeUnknown is
-        raised where nobody knows. Prefer try_lock.
+        raised where nobody knows. Prefer lock().
         """
-        return self._by_name(methods.LOCK_BY_NAME, name)
+        return self._transport.ask(calls.by_name(methods.LOCK_BY_NAME, name))
 
     def Unlock(self, name: str) -> bool:
         """Releases a lock that Lock took; False if there was none, or if it is held in another way.
 
         As Lock, it carries no id.
         """
-        return self._by_name(methods.UNLOCK_BY_NAME, name)
+        return self._transport.ask(calls.by_name(methods.UNLOCK_BY_NAME, name))
 
     def IsLocked(self, name: str) -> bool:
         """Whether anybody holds the lock."""
-        with _arguments():
-            message = lockapi_pb2.LockName(name=name)
-        return self._call(methods.IS_LOCKED_BY_NAME, message, Repeat.READ).message.is_locked
+        return self._transport.ask(calls.is_locked_by_name(name))
 
-    # ---- lockd.v1
+    # ---- locks that are looked after
+
+    def lock(
+        self,
+        name: str,
+        ttl: float = 30,
+        *,
+        shared: bool = False,
+        wait: float | None = None,
+        auto_renew: bool = True,
+        owner: str | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        lock_delay: float = 0,
+        reentrant: bool = False,
+        session: locks.Session | None = None,
+    ) -> locks.Lock:
+        """A lock to be used with `with`, or acquire() and release(). Nothing is sent yet.
+
+        name: 1 to 512 bytes of UTF-8 without control characters. ttl: seconds that the hold lives without renewal, at
+        least 2 and at most 86400 by default; 0: until it is released, whatever becomes of this process. shared: many
+        may hold it shared, or one exclusively. wait: seconds that `with` waits, None: as long as it takes. auto_renew:
+        False where the lock is to end by itself after `ttl`. owner (at most 256 bytes, default user@host:pid), reason
+        (512 bytes) and metadata (4096 bytes, keys and values together) are for people. lock_delay: seconds, at most 60,
+        for which nobody else gets the lock after its lease ended or it was broken. reentrant: the thread that holds it
+        may acquire it again, by any such object of this client with the same ttl; it is then held in the client's own
+        session. session: held as long as that session, and `ttl` is not used.
+
+        Raises InvalidArgument.
+        """
+        return self._lock(
+            ((name, shared),), ttl, wait, auto_renew, owner, reason, metadata, lock_delay, reentrant, session
+        )
+
+    def lock_all(
+        self,
+        names: Iterable[str | tuple[str, bool]],
+        ttl: float = 30,
+        *,
+        wait: float | None = None,
+        auto_renew: bool = True,
+        owner: str | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        lock_delay: float = 0,
+        session: locks.Session | None = None,
+    ) -> locks.Lock:
+        """A set of 1 to 64 locks, granted whole or not at all, with one token; it cannot be in a deadlock with itself
+        in another order. names: each a name, or a pair of a name and whether it is to be shared. The rest as in lock().
+
+        Raises InvalidArgument.
+        """
+        wanted = calls.names_of(names)
+        return self._lock(wanted, ttl, wait, auto_renew, owner, reason, metadata, lock_delay, False, session)
+
+    def open_session(self, ttl: float = 30, owner: str | None = None) -> locks.Session:
+        """A lease that many locks can share, kept alive in the background until it is closed or lost.
+
+        ttl: seconds that it lives without being kept alive, bounds as in lock(). owner: default user@host:pid.
+        """
+        return locks.Session(self._transport, ttl, owner)
+
+    # ---- single calls
 
     def try_lock(
         self,
         name: str,
         *,
         ttl: float,
+        shared: bool = False,
         owner: str | None = None,
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
+        lock_delay: float = 0,
         request: RequestId | None = None,
     ) -> LockAnswer:
-        """Takes the lock, or says at once who holds it. Test `answer.acquired`.
+        """Takes the lock, or says at once who holds it. Test `answer.acquired`. Nothing renews it: see renew().
 
-        name: 1 to 512 bytes of UTF-8 without control characters. ttl: seconds that the hold lives unless it is
-        renewed, at least 2 and at most 86400 by default; 0: until it is unlocked. owner (at most 256 bytes, default
-        user@host:pid), reason (512 bytes) and metadata (4096 bytes, keys and values together) are for people.
-        request: that of an OutcomeUnknown, to learn what became of that call; all else must be as it was then.
+        name, ttl, shared, owner, reason, metadata and lock_delay as in lock(). request: that of an OutcomeUnknown, to
+        learn what became of that call; all else must be as it was then.
 
         Raises RequestTooOld where `request` is no longer answered.
         """
-        ttl_ms = milliseconds(ttl)
-        label = default_owner() if owner is None else owner
-
-        def build(request: RequestId) -> lockd_pb2.LockRequest:
-            return lockd_pb2.LockRequest(
-                name=name,
-                ttl_ms=ttl_ms,
-                owner=label,
-                reason=reason,
-                metadata=metadata or {},
-                request=request_message(request),
-            )
-
-        answer = self._change(methods.LOCK, build, request)
-        self._saw_clock(answer.message.clock_ms)
-        return lock_answer(answer.message, answer.sent, ttl_ms)
+        wants = Wants(
+            names=((name, shared),), ttl=ttl, owner=owner, reason=reason, metadata=metadata, lock_delay=lock_delay
+        )
+        return self._transport.ask(calls.lock(wants, agent=self._agents.label(), request=request))
 
     def unlock(self, token: int, *, name: str = "", request: RequestId | None = None) -> UnlockAnswer:
         """Releases the hold with this token. Releasing what is not held changes nothing.
@@ -166,47 +205,68 @@ class LockdClient:
 
         Raises RequestTooOld where `request` is no longer answered.
         """
+        return self._transport.ask(calls.unlock(token, name=name, request=request))
 
-        def build(request: RequestId) -> lockd_pb2.UnlockRequest:
-            return lockd_pb2.UnlockRequest(token=token, name=name, request=request_message(request))
+    def break_hold(self, token: int, *, reason: str, owner: str | None = None) -> UnlockAnswer:
+        """Frees a hold whoever has it, however often it was acquired; its lock delay begins. Needs the admin role.
 
-        answer = self._change(methods.UNLOCK, build, request)
-        self._saw_clock(answer.message.clock_ms)
-        return unlock_answer(answer.message)
+        reason, and owner (default user@host:pid), are what watchers read.
+        """
+        label = calls.default_owner() if owner is None else owner
+        return self._transport.ask(calls.unlock(token, force=True, reason=reason, owner=label))
 
     def renew(self, token: int, ttl: float) -> RenewAnswer:
-        """Lets the hold live `ttl` seconds from now (bounds as in try_lock), never less than it would have lived.
+        """Lets the hold live `ttl` seconds from now (bounds as in lock), never less than it would have lived.
 
         It may be called again after OutcomeUnknown. Raises CallFailed with the reason NO_LEASE for a hold without a
-        ttl.
+        ttl, IN_SESSION for one in a session.
         """
-        with _arguments():
-            message = lockd_pb2.RenewRequest(token=token, ttl_ms=milliseconds(ttl))
-        answer = self._call(methods.RENEW, message, Repeat.SAFE)
-        self._saw_clock(answer.message.clock_ms)
-        return renew_answer(answer.message, answer.sent)
+        return self._transport.ask(calls.renew(token, ttl))
+
+    def cancel(self, request: RequestId) -> None:
+        """Undoes a Lock by its request id: it waits no more, holds nothing, and if it has not arrived yet it never
+        will. RequestTooOld: it was answered long ago.
+        """
+        self._transport.ask(calls.cancel(request))
 
     def is_locked(self, name: str) -> bool:
         """Whether anybody holds the lock, as of a moment after the call was made."""
-        return self._is_locked(name).is_locked
+        return self._transport.ask(calls.is_locked(name))
 
     def holders(self, name: str) -> tuple[Holder, ...]:
         """Who holds the lock, as of a moment after the call was made."""
-        message = self._is_locked(name)
-        return holders_of(message.holders, message.clock_ms)
+        return self._transport.ask(calls.holders(name))
 
-    def list(self, prefix: str = "", owner: str = "") -> Iterator[Holder]:
-        """Every hold whose name begins with `prefix` and whose owner is `owner` (empty: any), in name order.
+    def get(self, name: str, *, limit: int = 100) -> LockInfo:
+        """Who holds the lock and who waits for it, at most `limit` (1 to 1000) of each, as of a moment after the call
+        was made.
+        """
+        return self._transport.ask(calls.get(name, limit))
+
+    def check_token(self, name: str, token: int) -> TokenCheck:
+        """Whether the token is that of a present hold of this lock, as of a moment after the call was made."""
+        return self._transport.ask(calls.check_token(name, token))
+
+    def list(self, prefix: str = "", owner: str = "", *, mode: Mode | None = None) -> Iterator[Holder]:
+        """Every hold whose name begins with `prefix`, whose owner is `owner` (empty: any) and whose mode is `mode`
+        (None: any), in name order.
 
         Read in pages while iterating: each page is of one moment, not all of them together.
         """
         after = ""
         while True:
-            with _arguments():
-                message = lockd_pb2.ListRequest(prefix=prefix, after=after, limit=PAGE, owner=owner)
-            page = self._call(methods.LIST, message, Repeat.READ).message
-            self._saw_clock(page.clock_ms)
-            yield from holders_of(page.holders, page.clock_ms)
+            page = self._transport.ask(calls.page(prefix, after, owner=owner, mode=mode, waiters=False))
+            yield from page.holders
+            if not page.next:
+                return
+            after = page.next
+
+    def waiters(self, prefix: str = "", owner: str = "", *, mode: Mode | None = None) -> Iterator[Waiter]:
+        """Every waiter, as list() does holds; of each name in the order of their turns."""
+        after = ""
+        while True:
+            page = self._transport.ask(calls.page(prefix, after, owner=owner, mode=mode, waiters=True))
+            yield from page.waiters
             if not page.next:
                 return
             after = page.next
@@ -214,17 +274,30 @@ class LockdClient:
     def status(self, endpoint: str | None = None) -> Status:
         """A node's own view of itself and its cluster, read locally.
 
-        endpoint: ask this node, once; default: the first that answers, as all other calls.
+        endpoint: ask this node, once; default: the one that this client is connected to.
         """
-        if endpoint is None:
-            answer = self._call(methods.STATUS, lockd_pb2.StatusRequest(), Repeat.READ)
-        else:
-            only = (parse_endpoint(endpoint),)
-            answer = self._call(methods.STATUS, lockd_pb2.StatusRequest(), Repeat.READ, endpoints=only, rounds=1)
-        return status_of(answer.message)
+        return self._transport.ask(calls.status("" if endpoint is None else parse_endpoint(endpoint)))
+
+    def watch(self, prefix: str = "", from_revision: int = 0) -> Iterator[Event]:
+        """What happens to locks whose names begin with `prefix`, from a revision on (0: from now on), for ever. It goes
+        on through other nodes where one fails, without a gap and without repetition.
+
+        Raises Compacted where the events from there on are no longer kept.
+        """
+        with calls.arguments():
+            watching = Watching(prefix, from_revision, Route(self._endpoints, random.random), self._timeout, now())
+            watching.request()
+        return self._watch(watching)
+
+    # ---- the end
 
     def close(self) -> None:
-        """Closes the connections; holds stay. Calls in other threads raise ClientClosed. May be called twice."""
+        """Stops the background work and closes the connections. Holds stay until they are released or their lease
+        ends; what is held re-entrantly is freed, with the client's own sessions. Waits up to a second for what is still
+        to be told to a node. Calls in other threads raise ClientClosed. May be called twice.
+        """
+        self._sessions.close()
+        self._transport.linger(LINGER_S)
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -237,94 +310,66 @@ class LockdClient:
 
     # ---- inside
 
-    def _by_name(self, method: Method[lockapi_pb2.LockName, lockapi_pb2.LockResult], name: str) -> bool:
-        with _arguments():
-            message = lockapi_pb2.LockName(name=name)
-        return self._call(method, message, Repeat.ONCE).message.success
-
-    def _is_locked(self, name: str) -> lockd_pb2.IsLockedResponse:
-        with _arguments():
-            message = lockd_pb2.IsLockedRequest(name=name)
-        answer = self._call(methods.IS_LOCKED, message, Repeat.READ).message
-        self._saw_clock(answer.clock_ms)
-        return answer
-
-    def _change(
+    def _lock(
         self,
-        method: Method[RequestT, AnswerT],
-        build: Callable[[RequestId], RequestT],
-        given: RequestId | None,
-    ) -> Answer[AnswerT]:
-        """A call under an id of its own, the same in all attempts.
-
-        An id made here is younger than any record's end, so TOO_OLD proves that no attempt under it was carried out
-        and none will be: the clock that it was made from lay behind (a node cut off from the others), and another id
-        is safe.
-        """
-        begun = time.monotonic()
-        deadline = begun + self._timeout
-        for spent in range(1, REQUESTS_PER_CALL_MAX + 1):
-            request = given or self._new_request(deadline)
-            with _arguments():
-                message = build(request)
-            try:
-                in_doubt = given is not None
-                return self._call(method, message, Repeat.SAFE, request=request, deadline=deadline, in_doubt=in_doubt)
-            except RequestTooOld:
-                self._clock = None
-                is_young = time.monotonic() - begun < NOT_AFTER_MS / 1000
-                if in_doubt or not is_young or spent == REQUESTS_PER_CALL_MAX:
-                    raise
-        raise AssertionError("the loop returns or raises")
-
-    def _new_request(self, deadline: float) -> RequestId:
-        return RequestId(os.urandom(REQUEST_ID_BYTES), self._clock_ms(deadline) + NOT_AFTER_MS)
-
-    def _clock_ms(self, deadline: float) -> int:
-        seen = self._clock
-        if seen is not None and now() - seen[1] < CLOCK_FRESH_S:
-            return seen[0]
-        status = self._call(methods.STATUS, lockd_pb2.StatusRequest(), Repeat.READ, deadline=deadline)
-        self._saw_clock(status.message.clock_ms)
-        return status.message.clock_ms
-
-    def _saw_clock(self, clock_ms: int) -> None:
-        self._clock = (clock_ms, now())
-
-    def _call(
-        self,
-        method: Method[RequestT, AnswerT],
-        message: RequestT,
-        repeat: Repeat,
-        *,
-        deadline: float | None = None,
-        request: RequestId | None = None,
-        endpoints: tuple[str, ...] | None = None,
-        rounds: int | None = None,
-        in_doubt: bool = False,
-    ) -> Answer[AnswerT]:
-        attempts = Attempts(
-            endpoints or self._in_turn(),
-            repeat,
-            deadline=time.monotonic() + self._timeout if deadline is None else deadline,
-            chance=random.random,
-            request=request,
-            rounds=rounds,
-            in_doubt=in_doubt,
+        names: tuple[tuple[str, bool], ...],
+        ttl: float,
+        wait: float | None,
+        auto_renew: bool,
+        owner: str | None,
+        reason: str,
+        metadata: Mapping[str, str] | None,
+        lock_delay: float,
+        reentrant: bool,
+        session: locks.Session | None,
+    ) -> locks.Lock:
+        wants = Wants(
+            names=names,
+            ttl=ttl,
+            owner=owner,
+            reason=reason,
+            metadata=metadata,
+            lock_delay=lock_delay,
+            reentrant=reentrant,
         )
-        while (attempt := attempts.next(time.monotonic())) is not None:
-            self._transport.pause(attempt.delay)
-            sound = repeat is not Repeat.READ
-            result = self._transport.call(attempt.endpoint, method, message, attempt.timeout, sound=sound)
-            if isinstance(result, Answer):
-                if endpoints is None:
-                    self._good = self._endpoints.index(result.endpoint)
-                return result
-            error: LockdError | None = attempts.failed(result)
-            if error is not None:
-                raise error
-        raise attempts.exhausted()
+        wants.message()
+        held_in = None
+        if session is not None:
+            held_in = session.hold.get
+        elif reentrant:
+            held_in = partial(self._sessions.get, ttl)
+        return locks.Lock(
+            self._transport, wants, agent=self._agents.label, wait=wait, auto_renew=auto_renew, session=held_in
+        )
 
-    def _in_turn(self) -> tuple[str, ...]:
-        good = self._good
-        return self._endpoints[good:] + self._endpoints[:good]
+    def _watch(self, watching: Watching) -> Iterator[Event]:
+        route = watching.route
+        while True:
+            time.sleep(max(0.0, route.not_before - now()))
+            endpoint = route.endpoint
+            channel = self._transport.channel(endpoint)
+            failure: Failure = channels.ended(endpoint)
+            call = None
+            try:
+                call = channel.unary_stream(
+                    methods.WATCH.path,
+                    request_serializer=methods.WATCH.request.SerializeToString,
+                    response_deserializer=methods.WATCH.answer.FromString,
+                )(watching.request())
+                while True:
+                    with self._transport.busy():
+                        response = next(call, None)
+                    watching.heard(now())
+                    if response is None:
+                        break
+                    yield from watching.took(response, endpoint)
+            except grpc.RpcError as error:
+                failure = channels.failure_of(endpoint, error)
+            except ValueError:  # what gRPC raises for a closed channel
+                failure = channels.closed(endpoint)
+            finally:
+                if call is not None:
+                    call.cancel()
+            raised = watching.failed(failure, now())
+            if raised is not None:
+                raise raised

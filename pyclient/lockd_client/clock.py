@@ -53,9 +53,12 @@ def now() -> float:
     return _CLOCK.read()
 
 
-def deadline_of(sent: float, lease_remaining: float) -> float:
-    """When to call a lease lost that had `lease_remaining` seconds left for a request sent at `sent`.
+def deadline_of(sent: float, lease_remaining: float, waited: float = 0.0) -> float:
+    """When to call a lease lost that had `lease_remaining` seconds left when the request sent at `sent` was answered,
+    after it had waited for `waited` seconds of cluster time.
 
-    The margin covers a clock here that runs at another rate than the cluster's.
+    Cluster time never outruns real time, so the answering entry was closed no earlier than `sent` + `waited`. The
+    margin covers a clock here that runs at another rate than the cluster's.
     """
-    return sent + lease_remaining - (2 * CLOCK_RATE_BOUND * lease_remaining + MARGIN_S)
+    span = lease_remaining + waited
+    return sent + span - (2 * CLOCK_RATE_BOUND * span + MARGIN_S)

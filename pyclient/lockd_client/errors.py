@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from lockd_client.values import RequestId
+from lockd_client.values import CycleLink, RequestId
 
 
 class LockdError(Exception):
@@ -107,3 +107,64 @@ class ClientClosed(LockdError):
     """This client was closed. Make a new LockdClient."""
 
     default_reason = "CLIENT_CLOSED"
+
+
+class LockTimeout(LockdError):
+    """The lock was not acquired within its wait, and nothing is held. Wait longer, or see who holds it (get)."""
+
+    default_reason = "TIMED_OUT"
+
+
+class LockLost(LockdError):
+    """The lock was lost: its lease ended, or it was broken, before it was released. What it protected may have been
+    touched by another holder since.
+    """
+
+    default_reason = "LOST"
+
+
+class SessionLost(LockdError):
+    """The session has ended, and with it all that was held and waited for in it. Open another."""
+
+    default_reason = "SESSION_ENDED"
+
+
+class NotOwned(LockdError):
+    """The lock is not held by this object. Acquire it before it is released."""
+
+    default_reason = "NOT_HELD"
+
+
+class DeadlockError(LockdError):
+    """The wait was refused: it would have closed a ring of holders that wait for each other. Release what is held,
+    then try again; taking several locks with lock_all avoids this.
+
+    `cycle` names the ring, the refused wait first.
+    """
+
+    default_reason = "DEADLOCK"
+
+    def __init__(
+        self,
+        last_error: str = "",
+        *,
+        reason: str = "",
+        endpoints: Sequence[str] = (),
+        cycle: Sequence[CycleLink] = (),
+    ) -> None:
+        super().__init__(last_error, reason=reason, endpoints=endpoints)
+        self.cycle = tuple(cycle)
+
+
+class UpgradeRefused(LockdError):
+    """The wait was refused: this agent holds the lock shared, and two that wait to have theirs exclusive would wait for
+    each other. Release it, then acquire it exclusively.
+    """
+
+    default_reason = "UPGRADE_REFUSED"
+
+
+class Compacted(LockdError):
+    """The events from that revision on are no longer kept. Read the present state (list), then watch from now on."""
+
+    default_reason = "COMPACTED"

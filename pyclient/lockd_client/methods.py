@@ -1,4 +1,4 @@
-"""The calls that this client makes, as data: name on the wire, request, answer."""
+"""The calls that this client makes, as data: name on the wire, request, answer, place in a stream's messages."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -13,17 +13,35 @@ AnswerT = TypeVar("AnswerT", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[RequestT, AnswerT]):
+    """field: of Operation and Result; empty for what no stream carries."""
+
     path: str
     request: type[RequestT]
     answer: type[AnswerT]
+    field: str = ""
 
 
-LOCK = Method("/lockd.v1.LockService/Lock", lockd_pb2.LockRequest, lockd_pb2.LockResponse)
-UNLOCK = Method("/lockd.v1.LockService/Unlock", lockd_pb2.UnlockRequest, lockd_pb2.UnlockResponse)
-RENEW = Method("/lockd.v1.LockService/Renew", lockd_pb2.RenewRequest, lockd_pb2.RenewResponse)
-IS_LOCKED = Method("/lockd.v1.LockService/IsLocked", lockd_pb2.IsLockedRequest, lockd_pb2.IsLockedResponse)
-LIST = Method("/lockd.v1.LockService/List", lockd_pb2.ListRequest, lockd_pb2.ListResponse)
-STATUS = Method("/lockd.v1.ClusterService/Status", lockd_pb2.StatusRequest, lockd_pb2.StatusResponse)
+_SERVICE = "/lockd.v1.LockService"
+
+LOCK = Method(f"{_SERVICE}/Lock", lockd_pb2.LockRequest, lockd_pb2.LockResponse, "lock")
+UNLOCK = Method(f"{_SERVICE}/Unlock", lockd_pb2.UnlockRequest, lockd_pb2.UnlockResponse, "unlock")
+CANCEL = Method(f"{_SERVICE}/Cancel", lockd_pb2.CancelRequest, lockd_pb2.CancelResponse, "cancel")
+IS_LOCKED = Method(f"{_SERVICE}/IsLocked", lockd_pb2.IsLockedRequest, lockd_pb2.IsLockedResponse, "is_locked")
+GET = Method(f"{_SERVICE}/Get", lockd_pb2.GetRequest, lockd_pb2.GetResponse, "get")
+LIST = Method(f"{_SERVICE}/List", lockd_pb2.ListRequest, lockd_pb2.ListResponse, "list")
+RENEW = Method(f"{_SERVICE}/Renew", lockd_pb2.RenewRequest, lockd_pb2.RenewResponse, "renew")
+CHECK_TOKEN = Method(f"{_SERVICE}/CheckToken", lockd_pb2.CheckTokenRequest, lockd_pb2.CheckTokenResponse, "check_token")
+OPEN_SESSION = Method(
+    f"{_SERVICE}/OpenSession", lockd_pb2.OpenSessionRequest, lockd_pb2.OpenSessionResponse, "open_session"
+)
+KEEP_ALIVE = Method(f"{_SERVICE}/KeepAlive", lockd_pb2.KeepAliveRequest, lockd_pb2.KeepAliveResponse, "keep_alive")
+CLOSE_SESSION = Method(
+    f"{_SERVICE}/CloseSession", lockd_pb2.CloseSessionRequest, lockd_pb2.CloseSessionResponse, "close_session"
+)
+STATUS = Method("/lockd.v1.ClusterService/Status", lockd_pb2.StatusRequest, lockd_pb2.StatusResponse, "status")
+
+WATCH = Method(f"{_SERVICE}/Watch", lockd_pb2.WatchRequest, lockd_pb2.WatchResponse)  # answers are a stream
+STREAM = Method(f"{_SERVICE}/Stream", lockd_pb2.StreamRequest, lockd_pb2.StreamResponse)  # both are
 
 LOCK_BY_NAME = Method("/lockapi.Locking/Lock", lockapi_pb2.LockName, lockapi_pb2.LockResult)
 UNLOCK_BY_NAME = Method("/lockapi.Locking/Unlock", lockapi_pb2.LockName, lockapi_pb2.LockResult)

@@ -1,229 +1,434 @@
-"""gRPC ends here: one channel per endpoint, one call at a time on it, and what became of that call.
+"""Where the blocking client meets gRPC: channels, streams, threads. It drives an engine (engine.py).
 
-Forks. gRPC survives a fork only if its fork support was on before it was loaded and no thread is inside a call (tried
-with grpcio 1.85.1: otherwise the child hangs, in the fork itself or in its first call, past every deadline). So this
-module turns the support on; a fork holds back new calls, waits a while for those in flight and then breaks their
-connections, as any connection may break; and a child makes channels of its own.
+Callers wait on a lock of their own. Requests leave by gRPC's thread, which takes all that has been queued meanwhile.
+Answers are handed over by the thread in which gRPC reads them, while it parses them: a thread that iterates over them
+would cost every answer one more switch. Nothing of gRPC may be called there, so what an answer brings about besides is
+left to the background thread. That one does renewals, deadlines and whatever nobody waits for, and runs on_lost
+callbacks.
+
+gRPC survives a fork only if its fork support was on before it was loaded and no thread is inside a call (tried with
+grpcio 1.85.1: otherwise the child hangs, in the fork itself or in its first call, past every deadline). So channels.py
+turns the support on; a fork holds back new calls, waits a while for those in flight and then breaks their connections,
+as any connection may break; and a child makes channels of its own.
 """
 
-import os
+import atexit
+import math
+import random
 import threading
-import time
 import weakref
-from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-from google.protobuf.message import Message
-
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
-
-import grpc  # reads that when it is loaded
-
-from lockd_client import methods
+from lockd_client import channels, forks, methods
 from lockd_client.attempts import Failure
+from lockd_client.calls import Call
+from lockd_client.channels import grpc
 from lockd_client.clock import now
+from lockd_client.engine import Engine
 from lockd_client.errors import ClientClosed
-from lockd_client.methods import AnswerT, Method, RequestT
+from lockd_client.links import Action, Ask, Close, HangUp, Link, Open, Write
+from lockd_client.operations import Answer, Operation
 from lockd_client.proto import lockd_pb2
 
-SOUND_S = 2.0  # what a host that is off costs of the timeout
-FORK_S = 1.0  # how long a fork waits for calls in flight
-ANSWER_BYTES_MAX = 16 * 1024 * 1024
+NAP_S = 1.0  # the longest sleep while there are leases: what a machine sleeps counts in deadlines, but not in timers
+STREAM_END_S = 0.1  # how long a fork waits for streams that it cancelled
+REST_S = 1.0  # how long a fork waits for connections that it broke
+SETTLE_S = 0.03  # what gRPC's own threads, of which nothing is seen, are given to be done with what was cancelled
 
-_OPTIONS = (
-    ("grpc.enable_http_proxy", 0),  # nodes are reached directly, whatever http_proxy says
-    ("grpc.use_local_subchannel_pool", 1),  # a client's connections, and their backoff, are its own
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 2000),  # in truth how long one attempt to connect may take
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.max_receive_message_length", ANSWER_BYTES_MAX),
-)
-
-# How gRPC begins to say that a call found no connection to leave by. Of calls on a channel that was connected before,
-# nothing else tells. A wording that is not listed counts as sent.
-_NEVER_SENT = (
-    "failed to connect to all addresses",
-    "connections to all backends failing",
-    "errors resolving",
-    "DNS resolution failed",
-)
-
-_GotT = TypeVar("_GotT", bound=Message)
+T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[_GotT]):
-    """sent: on the clock of clock.now(), not later than the request left."""
+class _Stream:
+    """What carries a link."""
 
-    message: _GotT
-    endpoint: str
-    sent: float
-
-
-class _Fork:
-    """Keeps calls and forks apart."""
-
-    def __init__(self) -> None:
-        self.transports: weakref.WeakSet[Transport] = weakref.WeakSet()
-        self.changed = threading.Condition()
-        self.calls = 0
-        self.forks = 0
-        self.parents: list[object] = []  # kept: closing a parent's channel here would disturb the parent's connection
-
-    def enter(self) -> None:
-        with self.changed:
-            while self.forks:
-                self.changed.wait()
-            self.calls += 1
-
-    def leave(self) -> None:
-        with self.changed:
-            self.calls -= 1
-            self.changed.notify_all()
-
-    def before(self) -> None:
-        with self.changed:
-            self.forks += 1
-            if self.changed.wait_for(self.is_quiet, FORK_S):
-                return
-        for transport in list(self.transports):
-            transport.disconnect()
-        with self.changed:
-            self.changed.wait_for(self.is_quiet, FORK_S)
-
-    def in_parent(self) -> None:
-        with self.changed:
-            self.forks -= 1
-            self.changed.notify_all()
-
-    def in_child(self) -> None:
-        self.changed = threading.Condition()
-        self.calls = self.forks = 0
-        for transport in self.transports:
-            self.parents.append(transport.start_over())
-
-    def is_quiet(self) -> bool:
-        return self.calls == 0
-
-
-_FORK = _Fork()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_FORK.before, after_in_parent=_FORK.in_parent, after_in_child=_FORK.in_child)
-
-
-class _Link:
-    """A channel to one endpoint."""
-
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self.channel = grpc.insecure_channel(endpoint, options=_OPTIONS)
-        self.answers = False  # as far as the last call knew
-        self._calls: dict[str, Any] = {}
-
-    def unary(self, method: Method[RequestT, AnswerT]) -> Any:
-        call = self._calls.get(method.path)
-        if call is None:
-            call = self.channel.unary_unary(
-                method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.answer.FromString,
-            )
-            self._calls[method.path] = call
-        return call
+    def __init__(self, link: Link, mutex: threading.Lock) -> None:
+        self.link = link
+        self.writable = threading.Condition(mutex)
+        self.is_closed = False
+        self.call: Any = None
 
 
 class Transport:
-    """Calls to any endpoint. Thread-safe."""
+    """Thread-safe."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._links: dict[str, _Link] = {}
-        self._closed = threading.Event()
-        _FORK.transports.add(self)
+    def __init__(self, endpoints: Sequence[str], timeout: float) -> None:
+        self._engine = Engine(endpoints, timeout=timeout, chance=random.random)
+        self._inherited: list[object] = []  # kept: to let go of a parent's channel here would disturb the parent's
+        self._begin()
+        _OPEN.add(self)
 
-    def call(
-        self, endpoint: str, method: Method[RequestT, AnswerT], request: RequestT, timeout: float, *, sound: bool
-    ) -> Answer[AnswerT] | Failure:
-        """One attempt of at most `timeout` seconds. Raises ClientClosed.
+    def _begin(self) -> None:
+        self._mutex = threading.Lock()
+        self._changed = threading.Condition(self._mutex)
+        self._background: threading.Thread | None = None
+        self._wakes_at = math.inf
+        self._todo: list[Action] = []  # what is to be done with gRPC, outside the mutex
+        self._fired: list[Callable[[], object]] = []
+        self._channels: dict[str, Any] = {}
+        self._streams: dict[Link, _Stream] = {}
+        self._unary: dict[int, Any] = {}  # calls in flight; None where one is about to begin
+        self._was_used = False  # since the last fork
+        self._busy = 0  # how many threads are inside gRPC, or call it
 
-        sound: where the endpoint is not known to answer, ask it something harmless first, so that a call that changes
-        something is not left in doubt by a host that is off.
-        """
-        deadline = time.monotonic() + timeout
-        _FORK.enter()
+    # ---- calls
+
+    def ask(self, call: Call[T]) -> T:
+        """Raises LockdError. Interrupted, the call is given up in its own way (calls.Gone)."""
+        answered = threading.Lock()
+        answered.acquire()
+        operation: Operation | None = None
         try:
-            link = self._link(endpoint)
-            if sound and not link.answers:
-                silence = self._attempt(link, methods.STATUS, lockd_pb2.StatusRequest(), min(timeout, SOUND_S))
-                if isinstance(silence, Failure) and not link.answers:
-                    return replace(silence, sent=False)
-            return self._attempt(link, method, request, max(0.0, deadline - time.monotonic()))
-        finally:
-            _FORK.leave()
+            with self.inside() as engine:
+                operation = engine.submit(call, lambda _: answered.release(), now())
+            answered.acquire()
+        except BaseException:
+            if operation is not None:
+                with self.inside() as engine:
+                    engine.abandon(operation, now())
+            raise
+        result = operation.result
+        if isinstance(result, Answer):
+            return call.decode(result.message, result.sent)
+        assert result is not None
+        raise result
 
-    def pause(self, seconds: float) -> None:
-        """Returns early if the transport is closed meanwhile."""
-        if seconds > 0:
-            self._closed.wait(seconds)
+    def run(self, flow: Generator[Call[Any], Any, T]) -> T:
+        """Makes the calls of a flow, one after the other."""
+        try:
+            call = next(flow)
+            while True:
+                try:
+                    answer = self.ask(call)
+                except BaseException as error:  # noqa: BLE001  # the flow gets it, and raises what it does not expect
+                    call = flow.throw(error)
+                else:
+                    call = flow.send(answer)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    @contextmanager
+    def inside(self) -> Iterator[Engine]:
+        """The engine, for one thread at a time and for a moment."""
+        with self._mutex:
+            yield self._engine
+            todo = self._take_todo()
+        if todo:
+            self._do(todo)
+
+    def fire(self, callback: Callable[[], object]) -> None:
+        """Under inside(): has the background thread call it."""
+        self._fired.append(callback)
+        self._wake()
+
+    def channel(self, endpoint: str) -> Any:
+        """Waits while the process forks. Raises ClientClosed."""
+        with self._mutex:
+            self._changed.wait_for(lambda: not self._engine.is_paused)
+            if self._engine.is_closed:
+                raise ClientClosed
+            return self._channel(endpoint)
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """A fork waits for the end of what is inside."""
+        with self._mutex:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            self._leave()
+
+    def linger(self, seconds: float) -> None:
+        """Waits for what goes on in the background, at most so long."""
+        with self._mutex:
+            engine = self._engine
+            engine.is_ending = True
+            self._changed.wait_for(lambda: not engine.has_background or engine.links.ready is None, seconds)
 
     def close(self) -> None:
-        """Calls in flight end as failed. Closing twice is allowed."""
-        with self._lock:
-            self._closed.set()
-        self.disconnect()
+        """Calls in flight end with ClientClosed. May be called twice."""
+        with self.inside() as engine:
+            engine.close(now())
+            self._changed.notify_all()
+        self._close_channels()
 
-    def disconnect(self) -> None:
-        """Calls in flight end as failed; later ones connect again."""
-        with self._lock:
-            links, self._links = self._links, {}
-        for link in links.values():
-            link.channel.close()
+    # ---- under the mutex
 
-    def start_over(self) -> object:
-        """In a child after a fork: forgets what was the parent's, and returns it."""
-        closed = self._closed.is_set()
-        parents, self._links = self._links, {}
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-        if closed:
-            self._closed.set()
-        return parents
+    def _take_todo(self) -> list[Action]:
+        """After anything was done with the engine."""
+        self._sort()
+        if self._engine.alarm < self._wakes_at:
+            self._wake()
+        if self._engine.is_paused or self._engine.is_ending:
+            self._changed.notify_all()
+        todo, self._todo = self._todo, []
+        if todo:
+            self._busy += 1
+        return todo
 
-    def _attempt(
-        self, link: _Link, method: Method[RequestT, AnswerT], request: RequestT, timeout: float
-    ) -> Answer[AnswerT] | Failure:
-        sent = now()
+    def _sort(self) -> None:
+        """Does what takes no call into gRPC."""
+        for action in self._engine.take_actions():
+            match action:
+                case Write():
+                    stream = self._streams.get(action.link)
+                    if stream is not None:
+                        stream.writable.notify()
+                    continue
+                case Open():
+                    self._streams[action.link] = _Stream(action.link, self._mutex)
+                case Close():
+                    self._streams[action.link].is_closed = True
+                    self._streams[action.link].writable.notify()
+                case Ask():
+                    self._unary[action.key] = None
+                case HangUp():
+                    pass
+            self._todo.append(action)
+
+    def _wake(self) -> None:
+        if self._background is None and not self._engine.is_closed:
+            self._background = threading.Thread(target=self._run, name="lockd-client", daemon=True)
+            self._background.start()
+        self._wakes_at = -math.inf
+        self._changed.notify_all()
+
+    def _channel(self, endpoint: str) -> Any:
+        if endpoint not in self._channels:
+            self._channels[endpoint] = grpc.insecure_channel(endpoint, options=channels.OPTIONS)
+            forks.join(self, self._channels[endpoint])
+        return self._channels[endpoint]
+
+    # ---- the background thread
+
+    def _run(self) -> None:
+        while True:
+            with self._mutex:
+                self._sleep()
+                if self._engine.is_closed and not self._fired:
+                    return
+                self._engine.due(now())
+                todo = self._take_todo()
+                fired, self._fired = self._fired, []
+            if todo:
+                self._do(todo)
+            for callback in fired:
+                try:
+                    callback()
+                except Exception as error:  # noqa: BLE001  # a user's; it must not end the renewals
+                    thread = threading.current_thread()
+                    threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
+
+    def _sleep(self) -> None:
+        engine = self._engine
+        while not (self._fired or self._todo or engine.is_closed):
+            self._wakes_at = engine.alarm
+            left = engine.alarm - now()
+            if left <= 0:
+                break
+            longest = NAP_S if engine.leases else threading.TIMEOUT_MAX
+            self._changed.wait(min(left, longest))
+        self._wakes_at = -math.inf
+
+    # ---- with gRPC, outside the mutex
+
+    def _do(self, todo: list[Action]) -> None:
         try:
-            message = link.unary(method)(request, timeout=timeout)
+            for action in todo:
+                match action:
+                    case Open():
+                        self._open(action.link)
+                    case Close():
+                        self._close(action.link)
+                    case Ask():
+                        self._ask(action)
+                    case HangUp():
+                        self._hang_up(action.key)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._mutex:
+            self._busy -= 1
+            if self._engine.is_paused:
+                self._changed.notify_all()
+
+    def _open(self, link: Link) -> None:
+        with self._mutex:
+            stream = self._streams.get(link)
+            if stream is None:
+                return
+            channel = self._channel(link.endpoint)
+            self._was_used = True
+            self._busy += 1  # until the stream has ended
+        try:
+            call = channel.stream_stream(
+                methods.STREAM.path,
+                request_serializer=lockd_pb2.StreamRequest.SerializeToString,
+                response_deserializer=self._reader(link),
+            )(self._requests(stream))
+        except ValueError:  # what gRPC raises for a closed channel
+            self._ended(link, channels.closed(link.endpoint))
+            return
+        with self._mutex:
+            stream.call = call
+            is_closed = stream.is_closed
+        if is_closed:
+            call.cancel()
+        threading.Thread(target=self._read, args=(link, call), name="lockd-stream", daemon=True).start()
+
+    def _close(self, link: Link) -> None:
+        with self._mutex:
+            stream = self._streams.pop(link)
+        if stream.call is not None:
+            stream.call.cancel()
+
+    def _requests(self, stream: _Stream) -> Iterator[lockd_pb2.StreamRequest]:
+        """Run by gRPC's thread."""
+        while True:
+            with self._mutex:
+                while True:
+                    if stream.is_closed:
+                        return
+                    request = self._engine.take_outbox(stream.link, now())
+                    if request is not None:
+                        break
+                    stream.writable.wait()
+                if self._engine.alarm < self._wakes_at:
+                    self._wake()
+            yield request
+
+    def _reader(self, link: Link) -> Callable[[bytes], lockd_pb2.StreamResponse]:
+        def read(data: bytes) -> lockd_pb2.StreamResponse:
+            """Run by gRPC's thread, which holds a lock of the call's."""
+            response = lockd_pb2.StreamResponse.FromString(data)
+            with self._mutex:
+                self._engine.received(link, response, now())
+                self._after_callback()
+            return response
+
+        return read
+
+    def _after_callback(self) -> None:
+        """Under the mutex, in a thread that must not call gRPC."""
+        self._sort()
+        if self._todo or self._engine.alarm < self._wakes_at:
+            self._wake()
+        if self._engine.is_paused or self._engine.is_ending:
+            self._changed.notify_all()
+
+    def _read(self, link: Link, call: Any) -> None:
+        failure = channels.ended(link.endpoint)
+        try:
+            for _ in call:
+                pass
         except grpc.RpcError as error:
-            if self._closed.is_set():
-                raise ClientClosed from error
-            failure = _failure(link.endpoint, error, timeout)
-            link.answers = failure.from_node
-            return failure
-        except ValueError as error:  # what gRPC raises for a closed channel
-            if self._closed.is_set():
-                raise ClientClosed from error
-            if self._links.get(link.endpoint) is link:
-                raise
-            return Failure(endpoint=link.endpoint, code="CANCELLED", reason="", details=str(error), sent=False)
-        link.answers = True
-        return Answer(message, link.endpoint, sent)
+            failure = channels.failure_of(link.endpoint, error)
+        self._ended(link, failure)
 
-    def _link(self, endpoint: str) -> _Link:
-        with self._lock:
-            if self._closed.is_set():
-                raise ClientClosed
-            if endpoint not in self._links:
-                self._links[endpoint] = _Link(endpoint)
-            return self._links[endpoint]
+    def _ended(self, link: Link, failure: Failure) -> None:
+        with self.inside() as engine:
+            engine.broken(link, failure, now())
+        self._leave()
+
+    def _ask(self, ask: Ask) -> None:
+        def ended(future: Any) -> None:
+            """Run by gRPC's thread."""
+            try:
+                result = future.result()
+            except grpc.RpcError as error:
+                result = channels.failure_of(ask.endpoint, error)
+            except grpc.FutureCancelledError:
+                result = Failure(endpoint=ask.endpoint, code="CANCELLED", details="the connection was closed here")
+            self._returned(ask.key, result)
+
+        with self._mutex:
+            channel = self._channel(ask.endpoint)
+            self._was_used = True
+            self._busy += 1  # until the call has ended
+        try:
+            future = channel.unary_unary(
+                ask.method.path,
+                request_serializer=ask.method.request.SerializeToString,
+                response_deserializer=ask.method.answer.FromString,
+            ).future(ask.message, timeout=ask.timeout)
+        except ValueError:  # what gRPC raises for a closed channel
+            self._returned(ask.key, channels.closed(ask.endpoint))
+            return
+        with self._mutex:
+            is_wanted = ask.key in self._unary
+            if is_wanted:
+                self._unary[ask.key] = future
+        if not is_wanted:
+            future.cancel()
+        future.add_done_callback(ended)
+
+    def _returned(self, key: int, result: Any) -> None:
+        with self._mutex:
+            self._busy -= 1
+            self._unary.pop(key, None)
+            self._engine.returned(key, result, now())
+            self._after_callback()
+
+    def _hang_up(self, key: int) -> None:
+        with self._mutex:
+            future = self._unary.pop(key, None)
+        if future is not None:
+            future.cancel()
+
+    def _close_channels(self) -> None:
+        with self._mutex:
+            closing, self._channels = self._channels, {}
+        for channel in closing.values():
+            channel.close()
+
+    # ---- forks
+
+    def hold_back(self) -> None:
+        with self._mutex:
+            self._engine.pause()
+
+    def come_to_rest(self, patience: float) -> None:
+        with self._mutex:
+            self._changed.wait_for(lambda: self._engine.is_quiet, patience)
+        with self.inside() as engine:
+            engine.disconnect(now())
+        if not self._rests(STREAM_END_S):
+            self._close_channels()
+            self._rests(REST_S)
+
+    def _rests(self, seconds: float) -> bool:
+        """Whether no call is in flight any more, so many seconds from now at the latest."""
+        with self._mutex:
+            rests = not self._unary and self._changed.wait_for(lambda: self._busy == 0, seconds)
+        if rests and self._was_used:
+            self._was_used = False
+            threading.Event().wait(SETTLE_S)
+        return rests
+
+    def freeze(self) -> None:
+        self._mutex.acquire()
+
+    def thaw(self) -> None:
+        self._mutex.release()
+        with self.inside() as engine:
+            engine.resume(now())
+            self._changed.notify_all()
+
+    def start_over(self) -> None:
+        self._engine.start_over()
+        self._inherited.append((self._channels, self._streams, self._unary))
+        self._begin()
 
 
-def _failure(endpoint: str, error: grpc.RpcError, timeout: float) -> Failure:
-    code, details = error.code(), error.details() or ""
-    trailers: Any = error.trailing_metadata() or ()  # pairs, whatever its stubs say
-    reason = next((str(value) for key, value in trailers if key == "lockd-reason"), "")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED and not reason:
-        details = f"no answer within {timeout:.1f} s"
-    never_sent = code is grpc.StatusCode.UNAVAILABLE and not reason and details.startswith(_NEVER_SENT)
-    return Failure(endpoint=endpoint, code=code.name, reason=reason, details=details, sent=not never_sent)
+_OPEN: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """So that no thread is inside gRPC when the interpreter goes."""
+    for transport in list(_OPEN):
+        transport.close()

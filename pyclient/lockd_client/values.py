@@ -19,22 +19,40 @@ class Outcome(StrEnum):
     RELEASED = "RELEASED"
     NOT_HELD = "NOT_HELD"
     RENEWED = "RENEWED"
+    QUEUED = "QUEUED"
+    TIMED_OUT = "TIMED_OUT"
+    DEADLOCK = "DEADLOCK"
+    UPGRADE_REFUSED = "UPGRADE_REFUSED"  # held shared, wanted re-entrantly exclusive
+    CANCELLED = "CANCELLED"
+
+
+class Mode(StrEnum):
+    EXCLUSIVE = "EXCLUSIVE"
+    SHARED = "SHARED"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestId:
     """What makes a repeated call act once.
 
-    id: 1 to 64 bytes. not_after_ms: on the cluster's clock; after it, an id without a record is refused.
+    Either `id`, 1 to 64 bytes of the caller's choice; or `client` (16 bytes) and `sequence` (from 1), as the library
+    makes them. not_after_ms: on the cluster's clock; after it, an id without a record is refused. attempts: how often
+    the call went out; one more is higher than all of them.
     """
 
-    id: bytes
-    not_after_ms: int
+    id: bytes = b""
+    not_after_ms: int = 0
+    client: bytes = b""
+    sequence: int = 0
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """One hold. `age`, `ttl` and `lease_remaining` are seconds at the moment of the answer; a ttl of 0 means none."""
+    """One hold of one name. `age`, `ttl` and `lease_remaining` are seconds at the moment of the answer; a ttl of 0
+    means that it is held until it is unlocked. session_id 0: none. `count`: re-entrant acquisitions that were not
+    released yet. `names`: how many locks the grant spans.
+    """
 
     name: str
     token: int
@@ -45,6 +63,93 @@ class Holder:
     lease_remaining: float
     reason: str
     metadata: Mapping[str, str] = field(hash=False)
+    mode: Mode = Mode.EXCLUSIVE
+    session_id: int = 0
+    agent: str = ""
+    count: int = 1
+    names: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiter:
+    """One waiter for one name. position: how many wait for this name before it. `waited`: seconds. until_ms: on the
+    cluster's clock; 0: as long as its session, or its call, lives.
+    """
+
+    name: str
+    mode: Mode
+    position: int
+    owner: str
+    session_id: int
+    agent: str
+    waited: float
+    until_ms: int
+    reason: str
+    metadata: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockInfo:
+    """One lock. holders and waiters are the first of them, waiters in the order of their turns; the counts are whole.
+    delayed_until_ms: the end of a lock delay on the cluster's clock, 0 where there is none.
+    """
+
+    name: str
+    holders: tuple[Holder, ...]
+    waiters: tuple[Waiter, ...]
+    holders_count: int
+    waiters_count: int
+    delayed_until_ms: int
+    clock_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CycleLink:
+    """In a cycle: this agent waits for this lock, and so for the next agent."""
+
+    owner: str
+    session_id: int
+    agent: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCheck:
+    """True where the token is that of a present hold. `holders` says who holds the lock."""
+
+    is_current: bool
+    holders: tuple[Holder, ...]
+
+    def __bool__(self) -> bool:
+        return self.is_current
+
+
+class EventKind(StrEnum):
+    UNSPECIFIED = "UNSPECIFIED"  # a newer node's, for which this version has no name
+    GRANTED = "GRANTED"
+    RELEASED = "RELEASED"
+    EXPIRED = "EXPIRED"
+    BROKEN = "BROKEN"
+    WAITING = "WAITING"
+    LEFT = "LEFT"  # a waiter, without a grant; `reason` says why
+    DELAY_ENDED = "DELAY_ENDED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What happened to locks. revision: one number over all events of the cluster, rising by one. wants: the names and
+    their modes. `by`: who broke a hold, and `reason` why.
+    """
+
+    revision: int
+    kind: EventKind
+    wants: tuple[tuple[str, Mode], ...]
+    clock_ms: int
+    token: int
+    owner: str
+    session_id: int
+    reason: str
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +158,10 @@ class LockAnswer:
 
     `token` is the fencing token, 0 where not acquired. `deadline` is on this client's clock (`lockd_client.now()`) and
     earlier than the lease's end by a margin for clocks that run at different rates: infinite for a hold without a ttl,
-    minus infinity where not acquired. `holders` says who holds the lock.
+    minus infinity where not acquired. `holders` says who holds the lock, at most 32, and `waiters` how many wait for
+    it. `waited` is how long the request waited, in seconds on the cluster's clock. delayed_until_ms: the end of a
+    lock delay on that clock. `cycle` with DEADLOCK: the ring that the wait would have closed, the request's own link
+    first. `count`: re-entrant acquisitions, this one included.
     """
 
     acquired: bool
@@ -63,6 +171,12 @@ class LockAnswer:
     deadline: float
     holders: tuple[Holder, ...]
     clock_ms: int
+    waited: float = 0.0
+    waiters: int = 0
+    delayed_until_ms: int = 0
+    cycle: tuple[CycleLink, ...] = ()
+    count: int = 0
+    sent: float = 0.0  # when the attempt that was answered was sent, as `deadline`
 
     def __bool__(self) -> bool:
         return self.acquired
@@ -75,12 +189,13 @@ class LockAnswer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnlockAnswer:
     """True where a hold was released. Otherwise nothing was changed and `holders` says who holds the name, if one was
-    given.
+    given. `count`: re-entrant acquisitions that are left.
     """
 
     released: bool
     outcome: Outcome
     holders: tuple[Holder, ...]
+    count: int = 0
 
     def __bool__(self) -> bool:
         return self.released
@@ -93,6 +208,7 @@ class RenewAnswer:
     renewed: bool
     lease_remaining: float
     deadline: float
+    sent: float = 0.0
 
     def __bool__(self) -> bool:
         return self.renewed
@@ -132,3 +248,6 @@ class Status:
     request_records: int
     machine_version: int
     peers: tuple[Peer, ...]
+    waiters: int = 0
+    sessions: int = 0
+    revision: int = 0

@@ -1,92 +1,224 @@
-"""Admission: limits, and answers that do not guess."""
+"""Admission: limits, audit, and answers that do not guess."""
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from lockd.access.admission import Admission
+from lockd.access.admission import NO_ANSWERS, REFUSALS, Admission, Caller, Patience
 from lockd.access.refusal import Reason, Refused
 from lockd.config import Limits
 from lockd.machine import commands as c
-from lockd.machine.outcomes import Granted, LockedState, Released
+from lockd.machine import outcomes as o
 from tests.engine.cluster import Cluster
 
-REQUEST = c.Request("test", b"id", b"asked", 240_000)
+CALLER = Caller("peer", 1.0)
+CALL = c.Call(1, 7, 1)
 
 
-def answer(cluster: Cluster, limits: Limits, make):
-    """The outcome, or what was raised."""
-    leader = cluster.leader
-    ended: list[object] = []
+def request(id: bytes, not_after_ms: int = 240_000) -> c.Request:
+    return c.Request(c.Key("", c.FREE_ID + id), b"asked", not_after_ms)
 
-    async def commit() -> None:
-        try:
-            ended.append(await Admission(leader.replica, limits).commit(make, 1.0))
-        except Refused as refused:
-            ended.append(refused)
 
-    leader.process.call(lambda: leader.process.start(commit()))
-    cluster.until(lambda: ended)
-    return ended[0]
+def acquire(name: str, id: bytes = b"id", **fields: Any) -> c.Acquire:
+    return c.Acquire(call=CALL, request=request(id), wants=(c.Want(name, c.Mode.EXCLUSIVE),), **fields)
+
+
+def release(token: int, id: bytes = b"id", **fields: Any) -> c.Release:
+    return c.Release(call=CALL, request=request(id), token=token, **fields)
+
+
+class Asker:
+    """Asks a node of a simulated cluster, within the limits."""
+
+    def __init__(self, size: int = 1, **limits: int) -> None:
+        self.cluster = Cluster(size)
+        self.cluster.do(range(1))
+        self.leader = self.cluster.leader
+        self.admission = Admission(self.leader.replica, Limits(**limits))
+
+    def ask(self, command: c.Command, timeout_s: float | None = 1.0) -> object:
+        """The outcome, or what was raised."""
+        ended = self.start(command, timeout_s)
+        self.cluster.until(lambda: ended)
+        return ended[0]
+
+    def start(self, command: c.Command, timeout_s: float | None = None) -> list[object]:
+        """Is given the outcome when there is one."""
+        ended: list[object] = []
+
+        async def commit() -> None:
+            try:
+                ended.append(
+                    await self.admission.commit(lambda call: replace(command, call=call), CALLER, Patience(timeout_s))
+                )
+            except Refused as refused:
+                ended.append(refused)
+
+        self.leader.process.call(lambda: self.leader.process.start(commit()))
+        self.cluster.run(0.1)
+        return ended
+
+    def refusal(self, command: c.Command) -> str:
+        refused = self.ask(command)
+        assert isinstance(refused, Refused), refused
+        assert refused.reason is Reason.LIMIT_REACHED
+        return str(refused).split(";")[0]
+
+
+# -- limits
 
 
 def test_full_records_refuse_new_locks_and_let_go_of_old_ones():
-    cluster = Cluster(1)
-    cluster.do(range(2))
-    limits = Limits(request_records_max=2)
-    refused = answer(cluster, limits, lambda call: c.Acquire(call=call, request=REQUEST, name="more"))
+    asker = Asker(records_per_caller_max=1)
+    asker.ask(acquire("a", b"first"))
+    assert asker.refusal(acquire("b", b"second")) == "records_per_caller_max: 1 of 1 are in use"
+    open_session = c.OpenSession(call=CALL, request=request(b"third"), ttl_ms=5_000)
+    assert asker.refusal(open_session) == "records_per_caller_max: 1 of 1 are in use"
+    assert isinstance(asker.ask(c.IsLocked(call=CALL, name="lock0")), o.LockState)
+    assert isinstance(asker.ask(acquire("a", b"first")), o.Granted), "an id on record takes no new place"
+    assert isinstance(asker.ask(release(2, b"fourth")), o.Released)
+
+
+def test_waiters_of_a_name():
+    asker = Asker(waiters_per_name_max=1)
+    asker.ask(acquire("a", b"holder"))
+    asker.start(acquire("a", b"waiter", wait_ms=-1))
+    assert asker.refusal(acquire("a", b"other", wait_ms=-1)) == "waiters_per_name_max: 1 of 1 are in use"
+    assert isinstance(asker.ask(acquire("a", b"impatient")), o.HeldByOther), "who does not wait needs no place"
+    again = asker.start(acquire("a", b"waiter", wait_ms=-1))
+    asker.ask(c.Cancel(call=CALL, key=request(b"waiter").key))
+    asker.cluster.until(lambda: again)
+    assert isinstance(again[0], o.Cancelled), "another attempt of what waits takes no new place"
+
+
+def test_waiters_and_sessions():
+    asker = Asker(waiters_per_session_max=1, sessions_per_caller_max=1)
+    opened = asker.ask(c.OpenSession(call=CALL, request=request(b"session"), ttl_ms=5_000))
+    assert isinstance(opened, o.Opened)
+    other = c.OpenSession(call=CALL, request=request(b"another"), ttl_ms=5_000)
+    assert asker.refusal(other) == "sessions_per_caller_max: 1 of 1 are in use"
+    asker.ask(acquire("a", b"holder"))
+    asker.start(acquire("a", b"waiter", wait_ms=-1, session=opened.session))
+    more = acquire("a", b"more", wait_ms=-1, session=opened.session)
+    assert asker.refusal(more) == "waiters_per_session_max: 1 of 1 are in use"
+    assert isinstance(asker.ask(c.CloseSession(call=CALL, caller="", session=opened.session)), o.Closed)
+    assert isinstance(asker.ask(other), o.Opened)
+
+
+def test_calls_in_flight_leave_room_for_what_frees():
+    asker = Asker(calls_per_caller_max=1)
+    granted = asker.ask(acquire("a", b"holder"))
+    assert isinstance(granted, o.Granted)
+    waiting = asker.start(acquire("a", b"waiter", wait_ms=-1))
+    assert asker.refusal(c.IsLocked(call=CALL, name="a")) == "calls_per_caller_max: 1 of 1 are in use"
+    assert isinstance(asker.ask(release(granted.token, b"release")), o.Released)
+    asker.cluster.until(lambda: waiting)
+    assert isinstance(asker.ask(c.IsLocked(call=CALL, name="a")), o.LockState), "the wait is over"
+
+
+def test_a_node_that_stops_takes_nothing_more():
+    asker = Asker()
+    asker.admission.is_stopping = True
+    refused = asker.ask(c.IsLocked(call=CALL, name="a"))
     assert isinstance(refused, Refused)
-    assert refused.reason is Reason.LIMIT_REACHED
-    assert "request_records_max: 2 of 2" in str(refused)
-    assert isinstance(answer(cluster, limits, lambda call: c.IsLocked(call=call, name="lock0")), LockedState)
-    assert isinstance(answer(cluster, limits, lambda call: c.Release(call=call, request=REQUEST, token=1)), Released)
+    assert refused.reason is Reason.STOPPING
+
+
+# -- audit
+
+
+def test_force_is_audited():
+    asker = Asker()
+    granted = asker.ask(acquire("a"))
+    assert isinstance(granted, o.Granted)
+    with capture_logs() as logs:
+        asker.ask(release(granted.token, b"force", force=True, reason="its owner is gone", owner="ann"))
+    assert {
+        "event": "unlock by force",
+        "token": granted.token,
+        "reason": "its owner is gone",
+        "who": "ann",
+        "caller": "",
+        "peer": "peer",
+        "log_level": "info",
+    } in logs
+
+
+# -- answers
+
+
+def test_every_refusal_has_its_reason():
+    asked_again = {o.Refusal.STALE_EPOCH, o.Refusal.STALE_NODE}
+    assert set(REFUSALS) == set(o.Refusal) - asked_again
+    assert len({*REFUSALS.values(), *NO_ANSWERS.values()}) == len(REFUSALS) + len(NO_ANSWERS), "each its own"
 
 
 @pytest.mark.parametrize(
-    ("make", "reason"),
+    ("command", "reason"),
     [
-        (lambda call: c.IsLocked(call=call, name="a"), Reason.NO_ANSWER),
-        (lambda call: c.Renew(call=call, token=1, ttl_ms=2_000), Reason.OUTCOME_UNKNOWN),
-        (lambda call: c.Acquire(call=call, request=REQUEST, name="a"), Reason.OUTCOME_UNKNOWN),
+        (c.KeepAlive(call=CALL, caller="", session=99), Reason.SESSION_ENDED),
+        (acquire("b", session=99), Reason.SESSION_ENDED),
+        (acquire("other name", b"used"), Reason.ID_REUSED),
+        (replace(acquire("b"), request=request(b"late", not_after_ms=1)), Reason.TOO_OLD),
+        (c.Renew(call=CALL, token=2, ttl_ms=5_000), Reason.NO_LEASE),
     ],
 )
-def test_a_change_that_is_not_answered_is_unknown_and_a_read_is_not(make, reason):
-    cluster = Cluster(3)
-    leader = cluster.leader
-    for member in cluster.followers:
-        cluster.isolate(member)
-    ended: list[Refused] = []
+def test_what_is_no_answer_is_an_error(command, reason):
+    asker = Asker()
+    asker.ask(replace(acquire("a", b"used"), request=c.Request(request(b"used").key, b"something else", 240_000)))
+    refused = asker.ask(command)
+    assert isinstance(refused, Refused), refused
+    assert refused.reason is reason
 
-    async def commit() -> None:
-        try:
-            await Admission(leader.replica, Limits()).commit(make, 0.3)
-        except Refused as refused:
-            ended.append(refused)
 
-    leader.process.call(lambda: leader.process.start(commit()))
-    cluster.until(lambda: ended)
-    assert ended[0].reason is reason
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (c.IsLocked(call=CALL, name="a"), Reason.NO_ANSWER),
+        (c.Get(call=CALL, name="a"), Reason.NO_ANSWER),
+        (c.Renew(call=CALL, token=1, ttl_ms=2_000), Reason.OUTCOME_UNKNOWN),
+        (c.KeepAlive(call=CALL, caller="", session=1), Reason.OUTCOME_UNKNOWN),
+        (acquire("a"), Reason.OUTCOME_UNKNOWN),
+    ],
+)
+def test_a_change_that_is_not_answered_is_unknown_and_a_read_is_not(command, reason):
+    asker = Asker(3)
+    for member in asker.cluster.followers:
+        asker.cluster.isolate(member)
+    refused = asker.ask(command, 0.3)
+    assert isinstance(refused, Refused)
+    assert refused.reason is reason
 
 
 def test_an_id_of_the_nodes_own_survives_a_clock_that_lies_behind():
     """A node that has just come back makes ids from the clock that it had."""
-    cluster = Cluster(1)
-    cluster.do(range(1))
-    cluster.run(400.0)
-    cluster.do(range(1))  # the clock moves on, past the first id's time
-    made = iter((0, 10**9))
+    asker = Asker()
+    asker.cluster.run(400.0)
+    asker.cluster.do(range(1))  # the clock moves on, past the first id's time
+    ids = {"by task": iter((0, 10**9)), "by callback": iter((0, 10**9))}
+    ended: dict[str, object] = {}
 
-    def new() -> c.Request:
-        not_after_ms = next(made)
-        return c.Request("", b"%d" % not_after_ms, b"asked", not_after_ms)
-
-    ended: list[object] = []
-    leader = cluster.leader
+    def make(way: str, call: c.Call) -> c.Command:
+        not_after_ms = next(ids[way]) + 1
+        return replace(acquire(way), call=call, request=request(b"%d" % not_after_ms + way.encode(), not_after_ms))
 
     async def commit() -> None:
-        admission = Admission(leader.replica, Limits())
-        ended.append(
-            await admission.commit_once(lambda call, request: c.Acquire(call=call, request=request, name="b"), new, 1.0)
+        done = ended.__setitem__
+        asker.admission.submit(
+            lambda call: make("by callback", call),
+            lambda outcome: done("by callback", outcome),
+            CALLER,
+            Patience(1.0),
+            has_own_id=True,
         )
+        outcome = await asker.admission.commit(
+            lambda call: make("by task", call), CALLER, Patience(1.0), has_own_id=True
+        )
+        done("by task", outcome)
 
-    leader.process.call(lambda: leader.process.start(commit()))
-    cluster.until(lambda: ended)
-    assert isinstance(ended[0], Granted)
+    asker.leader.process.call(lambda: asker.leader.process.start(commit()))
+    asker.cluster.until(lambda: len(ended) == 2)
+    assert isinstance(ended["by task"], o.Granted)
+    assert isinstance(ended["by callback"], o.Granted)

@@ -51,7 +51,18 @@ def test_failover(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("program", "option"), [("one_lock.py", "--rounds"), ("failover.py", "--kills")])
+def test_many_locks(tmp_path):
+    few = ("--locks", "300", "--sessions", "20", "--rounds", "1", "--calls", "3", "--ttl", "3")
+    text = printed("many_locks.py", *few, "--folder", str(tmp_path))
+    table = rows(text)
+    assert "bytes" in table["memory a lock, by node"][0]
+    assert table["another client's calls meanwhile"][0].endswith(", 0 failed"), text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "option"), [("one_lock.py", "--rounds"), ("failover.py", "--kills"), ("many_locks.py", "--locks")]
+)
 def test_nothing_to_do_is_refused(program, option):
     run = subprocess.run(
         [sys.executable, str(ROOT / "bench" / program), option, "0"], capture_output=True, text=True, timeout=60

@@ -16,10 +16,10 @@ from lockd.escape import escaped
         (9.9, "9.9s"),
         (10.9, "10s"),
         (59.9, "59s"),
-        (63, "1m 03s"),
-        (3599, "59m 59s"),
-        (7500, "2h 05m"),
-        (86400 * 3 + 4 * 3600 + 59, "3d 04h"),
+        (63, "1m03s"),
+        (3599, "59m59s"),
+        (7500, "2h05m"),
+        (86400 * 3 + 4 * 3600 + 59, "3d04h"),
     ],
 )
 def test_durations(seconds: float, text: str) -> None:
@@ -59,3 +59,9 @@ def test_words_for_a_shell(text: str, word: str) -> None:
 
 def test_a_table() -> None:
     assert aligned(("A", "LONG"), [("xxx", ""), ("y", "z")]) == ["A    LONG", "xxx", "y    z"]
+    assert aligned(("A", "B", "C"), [("x", "", "1"), ("y", "", "2")]) == ["A  C", "x  1", "y  2"]
+    assert aligned(("A", "B"), []) == ["A  B"]
+
+
+def test_a_table_of_wide_and_combining_characters() -> None:
+    assert aligned(("A", "B"), [("東京", "1"), ("e\u0301", "2")]) == ["A     B", "東京  1", "e\u0301     2"]

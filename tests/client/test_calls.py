@@ -102,7 +102,7 @@ def test_the_default_owner_is_this_process(client: LockdClient) -> None:
 
 
 def test_list_reads_every_page(client: LockdClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lockd_client.client.PAGE", 3)
+    monkeypatch.setattr("lockd_client.calls.PAGE", 3)
     for number in range(8):
         client.try_lock(f"n/{number}", owner="even" if number % 2 == 0 else "odd", ttl=0)
     client.try_lock("other", ttl=0)
@@ -126,8 +126,10 @@ def test_every_changing_call_has_an_id_of_its_own_that_the_clock_bounds(node: Fa
     lock, unlock = node.calls(lockd_pb2.LockRequest) + node.calls(lockd_pb2.UnlockRequest)
     assert isinstance(lock, lockd_pb2.LockRequest)
     assert isinstance(unlock, lockd_pb2.UnlockRequest)
-    assert len(lock.request.id) == len(unlock.request.id) == 16
-    assert lock.request.id != unlock.request.id
+    assert len(lock.request.client) == 16
+    assert lock.request.client == unlock.request.client
+    assert (lock.request.sequence, unlock.request.sequence) == (1, 2)
+    assert (lock.request.answered_below, unlock.request.answered_below) == (1, 2)
     assert lock.request.not_after_ms == 1_000_000 + 240_000
     assert unlock.request.not_after_ms == 1_005_000 + 240_000
     assert len(node.calls(lockd_pb2.StatusRequest)) == 1
@@ -138,7 +140,7 @@ def test_a_clock_seen_long_ago_is_read_again(
 ) -> None:
     client.try_lock("a", ttl=0)
     node.clock_ms += 600_000
-    monkeypatch.setattr("lockd_client.client.CLOCK_FRESH_S", 0.0)
+    monkeypatch.setattr("lockd_client.engine.CLOCK_FRESH_S", 0.0)
     client.try_lock("b", ttl=0)
     last = node.calls(lockd_pb2.LockRequest)[-1]
     assert isinstance(last, lockd_pb2.LockRequest)

@@ -24,7 +24,7 @@ def node() -> Iterator[FakeNode]:
 def run(script: str, node: FakeNode) -> str:
     env = PATH | {"LOCKD_ENDPOINTS": node.endpoint}
     program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)]
-    done = subprocess.run(program, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(program, env=env, capture_output=True, text=True, timeout=20)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -52,8 +52,8 @@ def test_parent_and_child_go_on_with_one_client(node: FakeNode) -> None:
 
 IN_THE_MIDDLE = """
     import os, threading
-    from lockd_client import LockdClient, LockdError, transport
-    transport.FORK_S = {patience}
+    from lockd_client import LockdClient, LockdError, forks
+    forks.FORK_S = {patience}
     client = LockdClient(timeout=20)
     client.status()
 
@@ -67,7 +67,7 @@ IN_THE_MIDDLE = """
 
     thread = threading.Thread(target=call)
     thread.start()
-    while transport._FORK.calls == 0:
+    while client._transport._engine.is_quiet:
         pass
     child = os.fork()
     if child == 0:
@@ -92,3 +92,78 @@ def test_a_fork_in_the_middle_of_a_call(node: FakeNode, verb: str, patience: flo
     node.before.append(node.hang)
     out = run(IN_THE_MIDDLE.format(patience=patience, verb=verb), node).splitlines()
     assert sorted(out) == ["child False", "parent False", thread]
+
+
+def test_what_the_parent_holds_is_lost_in_the_child_and_not_touched(node: FakeNode) -> None:
+    out = run(
+        """
+        import os
+        from lockd_client import LockdClient, LockLost, SessionLost
+        client = LockdClient()
+        session = client.open_session(ttl=30)
+        lock = client.lock("a", ttl=30)
+        shared = client.lock("b", session=session)
+        re_entrant = client.lock("c", reentrant=True)
+        for each in (lock, shared, re_entrant):
+            each.acquire()
+        event = lock.lost
+        lock.on_lost(lambda: print("callback"))
+        child = os.fork()
+        if child == 0:
+            print(event.is_set(), session.lost.is_set(), lock.owned, shared.owned, re_entrant.owned, flush=True)
+            for each in (lock, shared, re_entrant):
+                try:
+                    each.release()
+                except LockLost:
+                    print("lost", flush=True)
+            try:
+                client.lock("d", session=session).acquire()
+            except SessionLost:
+                print("session lost", flush=True)
+            with client.lock("d", reentrant=True), client.lock("e"):
+                print("child goes on", flush=True)
+            client.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        print(lock.owned, shared.owned, re_entrant.owned)
+        for each in (lock, shared, re_entrant):
+            each.release()
+        print("released")
+        """,
+        node,
+    )
+    assert out.splitlines() == [
+        "True True False False False",
+        *["lost"] * 3,
+        "session lost",
+        "child goes on",
+        "True True True",
+        "released",
+    ]
+
+
+def test_a_thread_that_waits_for_a_lock_goes_on_waiting_after_a_fork(node: FakeNode) -> None:
+    out = run(
+        """
+        import os, threading
+        from lockd_client import LockdClient
+        client = LockdClient()
+        token = client.try_lock("a", ttl=0).token
+        lock = client.lock("a")
+        thread = threading.Thread(target=lock.acquire)
+        thread.start()
+        while not client.get("a").waiters_count:
+            pass
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        client.unlock(token)
+        thread.join()
+        print(lock.owned)
+        """,
+        node,
+    )
+    assert out.split() == ["True"]
+    clients = {call.request.client for call in node.calls(lockd_pb2.LockRequest)}
+    assert len(clients) == 1

@@ -159,7 +159,7 @@ class Proposal:
 
     async def run(self, replica: Replica, make: Callable[[c.Call], c.Command], timeout_s: float) -> None:
         try:
-            self.outcome = await replica.propose(make, timeout_s)
+            self.outcome = await replica.calls.propose(make, timeout_s)
         except RaftError as error:
             self.outcome = error
 
@@ -269,5 +269,5 @@ class Cluster:
 
 
 def acquire(call: c.Call, number: int) -> c.Acquire:
-    request = c.Request("test", b"%016d" % number, b"asked %d" % number, 240_000)
-    return c.Acquire(call=call, request=request, name=f"lock{number}")
+    request = c.Request(c.Key("test", c.FREE_ID + b"%016d" % number), b"asked %d" % number, 240_000)
+    return c.Acquire(call=call, request=request, wants=(c.Want(f"lock{number}", c.Mode.EXCLUSIVE),))

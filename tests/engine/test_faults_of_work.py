@@ -72,7 +72,7 @@ def test_11_an_exception_in_apply_stops_ours_before_anything_leaves(monkeypatch:
     monkeypatch.undo()
     follower.boot()
     cluster.settle()
-    assert follower.replica.state.hold_of("lock7")
+    assert follower.replica.state.lock("lock7").holders
 
 
 def test_11_an_exception_in_a_callback_applies_twice_in_the_plain_library(clock: HandClock):
@@ -106,7 +106,7 @@ def test_11_a_call_whose_entry_came_in_a_snapshot_is_answered_by_ours():
     cluster.settle()
     cluster.cut.add((leader.id, follower.id))  # it can be heard, and hears nothing
     proposal = cluster.acquire(100, through=follower)
-    cluster.until(lambda: leader.replica.state.hold_of("lock100"))
+    cluster.until(lambda: leader.replica.state.lock("lock100").holders)
     cluster.isolate(follower)
     cluster.do(range(3, 30), through=cluster.leader)
     with capture_logs() as logs:
@@ -191,8 +191,8 @@ def test_12_no_entry_of_ours_is_in_the_log_in_a_later_term_than_its_epoch():
 
 def _acquiring(number: int) -> Any:
     def make(call: c.Call) -> c.Acquire:
-        request = c.Request("test", b"%016d" % number, b"", 240_000)
-        return c.Acquire(call=call, request=request, name=f"lock{number}")
+        request = c.Request(c.Key("test", c.FREE_ID + b"%016d" % number), b"", 240_000)
+        return c.Acquire(call=call, request=request, wants=(c.Want(f"lock{number}", c.Mode.EXCLUSIVE),))
 
     return make
 

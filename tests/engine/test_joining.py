@@ -114,7 +114,7 @@ def test_a_blank_node_does_not_help_to_forget_what_it_acknowledged():
     keeps.boot()
     cluster.until(lambda: joined(loses))
     cluster.settle()
-    assert all(member.replica.state.hold_of("lock4") for member in cluster.members.values())
+    assert all(member.replica.state.lock("lock4").holders for member in cluster.members.values())
 
 
 def test_a_blank_node_acknowledges_nothing_to_a_leader_that_was_deposed_before():
@@ -136,11 +136,11 @@ def test_a_blank_node_acknowledges_nothing_to_a_leader_that_was_deposed_before()
     loses.boot()
     cluster.run(5.0)
     assert loses.replica.journal.last == 1
-    assert not deposed.replica.state.hold_of("lock3")
+    assert not deposed.replica.state.lock("lock3").holders
     leads.boot()
     cluster.until(lambda: joined(loses))
     cluster.settle()
-    assert all(member.replica.state.hold_of("lock3") for member in cluster.members.values())
+    assert all(member.replica.state.lock("lock3").holders for member in cluster.members.values())
 
 
 def test_with_two_of_three_stores_lost_nobody_leads_and_nothing_is_made_up():
@@ -157,7 +157,7 @@ def test_with_two_of_three_stores_lost_nobody_leads_and_nothing_is_made_up():
     assert not any(member.replica.engine.is_leader for member in cluster.members.values())
     assert not any(joined(member) for member in lost)
     assert watch.early == []
-    assert keeps.replica.state.hold_of("lock4")
+    assert keeps.replica.state.lock("lock4").holders
     assert keeps.disk.journal.last >= 5
 
 

@@ -1,7 +1,7 @@
 """A replica's turns: what time alone asks for, and how a leader stops."""
 
 from lockd.machine import commands as c
-from lockd.machine.apply import RECORD_KEEP_MS
+from lockd.machine.constants import RECORD_KEEP_MS
 from lockd.machine.outcomes import HeldByOther
 from lockd.raft.reign import Commands
 from tests.engine.cluster import Cluster
@@ -34,9 +34,9 @@ def test_request_records_go_when_their_time_is_over_though_nobody_calls():
     """Else a node whose records are full would refuse for ever, since nothing moved the clock."""
     cluster = Cluster(1)
     cluster.do(range(1))
-    refused = cluster.leader.propose(
-        lambda call: c.Acquire(call=call, request=c.Request("test", b"second", b"asked", 240_000), name="lock0")
-    )
+    request = c.Request(c.Key("test", c.FREE_ID + b"second"), b"asked", 240_000)
+    wants = (c.Want("lock0", c.Mode.EXCLUSIVE),)
+    refused = cluster.leader.propose(lambda call: c.Acquire(call=call, request=request, wants=wants))
     cluster.until(lambda: refused.outcome is not None)
     assert isinstance(refused.outcome, HeldByOther)
     records = cluster.leader.replica.state.records

@@ -14,7 +14,17 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lockd_client import LockdClient, LockdError, OutcomeUnknown, RequestId, Unavailable
+from lockd_client import (
+    CallFailed,
+    DeadlockError,
+    Lock,
+    LockdClient,
+    LockdError,
+    OutcomeUnknown,
+    RequestId,
+    Session,
+    Unavailable,
+)
 from tests.integration.cluster import ROOT
 
 SETTLED_WITHIN_S = 60.0
@@ -23,28 +33,36 @@ SETTLED_WITHIN_S = 60.0
 KEPT_OF = 10
 """Of so many turns on names of its own a thread leaves one lock held for good."""
 
+TTL_S = 30.0
+
 T = TypeVar("T")
 
 
 @dataclass
 class Grant:
-    """An acknowledged grant. answered: when its answer was here; let_go: when its unlock was sent, None if never."""
+    """An acknowledged grant. answered: when its answer was here; let_go: when its unlock was sent, None if never;
+    asked: when it was asked for. name: of a set, the first.
+    """
 
     name: str
     token: int
     answered: float
     let_go: float | None = None
+    asked: float = 0.0
 
 
 @dataclass
 class Tally:
-    """What a process did. unknown and unavailable: calls that had to be made again; failed: those that ended badly."""
+    """What a process did. unknown, unavailable and withdrawn: calls that had to be made again, the last ones under
+    another id; failed: those that ended badly.
+    """
 
     grants: list[Grant] = field(default_factory=list)
     refusals: int = 0
     calls: int = 0
     unknown: int = 0
     unavailable: int = 0
+    withdrawn: int = 0
     failed: list[str] = field(default_factory=list)
     longest_s: float = 0.0
 
@@ -84,6 +102,11 @@ class Caller:
                 self.tally.unavailable += 1
                 if time.monotonic() - began > SETTLED_WITHIN_S:
                     raise
+            except CallFailed as error:
+                if error.reason != "WITHDRAWN":
+                    raise
+                self.tally.withdrawn += 1  # nothing is held under that id, and nothing ever will be
+                request = None
             else:
                 self.tally.longest_s = max(self.tally.longest_s, time.monotonic() - began)
                 return answer
@@ -100,6 +123,8 @@ class _Process:
         self._threads: list[threading.Thread] = []
         self._tallies: list[Tally] = []
         self._held: Grant | None = None
+        self._session: Session | None = None
+        self._locks: list[Lock] = []
 
     def warm(self) -> str:
         """Connects."""
@@ -128,6 +153,49 @@ class _Process:
             thread.start()
         return len(self._threads)
 
+    def take_turns(self, wants: list[list[str | bool]], label: str, rounds: int) -> int:
+        """Starts a thread that waits for these locks, each a name and whether it is to be shared, and lets them go, so
+        many times, or until it is stopped (0). Each turn's owner is label/turn.
+        """
+        tally = Tally()
+        self._tallies.append(tally)
+        thread = threading.Thread(target=self._take_turns, args=(tally, wants, label, rounds), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return len(self._threads)
+
+    def finish(self) -> list[dict[str, Any]]:
+        """When all turns are over."""
+        for thread in self._threads:
+            thread.join()
+        return [asdict(tally) for tally in self._tallies]
+
+    def hold(self, name: str) -> int:
+        """In the process's session, by its main thread. Returns the session's id."""
+        if self._session is None:
+            self._session = self._client.open_session(TTL_S)
+        lock = self._client.lock(name, session=self._session)
+        assert lock.acquire()
+        self._locks.append(lock)
+        return self._session.id
+
+    def want(self, name: str) -> dict[str, Any]:
+        """The same for a lock that is to be waited for. token: 0 where the wait was refused; cycle: why."""
+        lock = self._client.lock(name, session=self._session)
+        try:
+            lock.acquire()
+        except DeadlockError as error:
+            return {"token": 0, "cycle": [asdict(link) for link in error.cycle]}
+        self._locks.append(lock)
+        return {"token": lock.token, "cycle": []}
+
+    def let_go(self) -> int:
+        """Of what hold() and want() took. Returns how many."""
+        locks, self._locks = self._locks, []
+        for lock in locks:
+            lock.release()
+        return len(locks)
+
     def done(self) -> int:
         """Grants so far."""
         return sum(len(tally.grants) for tally in self._tallies)
@@ -150,6 +218,22 @@ class _Process:
                     caller.tally.failed.append(f"{name}: token {grant.token} was not held when it was released")
         except LockdError as error:
             caller.tally.failed.append(repr(error))
+
+    def _take_turns(self, tally: Tally, wants: list[list[str | bool]], label: str, rounds: int) -> None:
+        names = [(str(name), bool(shared)) for name, shared in wants]
+        turn = 0
+        try:
+            while turn < rounds or not (rounds or self._stop.is_set()):
+                turn += 1
+                asked = time.monotonic()
+                with self._client.lock_all(names, TTL_S, owner=f"{label}/{turn}") as lock:
+                    tally.calls += 1
+                    grant = Grant(names[0][0], lock.token, time.monotonic(), asked=asked)
+                    tally.grants.append(grant)
+                    tally.longest_s = max(tally.longest_s, grant.answered - asked)
+                    grant.let_go = time.monotonic()
+        except LockdError as error:
+            tally.failed.append(f"{label}/{turn}: {error!r}: {error}")
 
 
 def main() -> None:

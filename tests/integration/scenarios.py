@@ -5,16 +5,34 @@ scripts/integration runs them, for people and for CI. A scenario has a folder of
 
 import itertools
 import signal
-import statistics
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lockd_client import Holder, LockdClient
+from lockd_client import LockdClient
 from tests.eventually import eventually
+from tests.integration.checks import (
+    all_grants,
+    calls_of,
+    check_grants,
+    check_holds,
+    held_through,
+    milliseconds,
+    spread,
+    tokens_of,
+)
 from tests.integration.cluster import Cluster, running
-from tests.integration.contender import Contenders, Grant, Tally, tally_of
+from tests.integration.contender import Contenders, Tally, tally_of
+from tests.integration.leases import leases_end_in_time, leases_outlive_their_leader
+from tests.integration.repeats import a_lost_answer_is_asked_for_again, a_withdrawn_call_frees_nothing_of_another
+from tests.integration.turns import (
+    a_ring_is_refused,
+    readers_let_writers_through,
+    singles_let_sets_through,
+    tasks_and_threads_of_one_client,
+    waiters_take_turns,
+)
 
 Scenario = Callable[[Path], str]
 
@@ -36,16 +54,6 @@ PAST_COMPACTION = 3 * COMPACT_ENTRIES
 
 
 # ---- what several of them do
-
-
-def held_through(cluster: Cluster, id: int, prefix: str = "") -> dict[str, int]:
-    """Name and token of every hold, asked of one node. A List goes through the log: it is the cluster's answer."""
-    with cluster.client(id) as client:
-        return tokens_of(client.list(prefix))
-
-
-def tokens_of(holders: Iterable[Holder]) -> dict[str, int]:
-    return {holder.name: holder.token for holder in holders}
 
 
 def take(client: LockdClient, names: Iterable[str], at_once: int = 8) -> dict[str, int]:
@@ -101,49 +109,6 @@ class Load:
         failed = [failure for tally in tallies for failure in tally.failed]
         assert failed == [], failed
         return tallies
-
-
-def check_grants(grants: list[Grant]) -> None:
-    """No token twice, no two believing at one time that they hold a name, tokens in the order of the grants."""
-    tokens = [grant.token for grant in grants]
-    assert len(set(tokens)) == len(tokens), "a token was given out twice"
-    by_name: dict[str, list[Grant]] = {}
-    for grant in sorted(grants, key=lambda grant: grant.answered):
-        by_name.setdefault(grant.name, []).append(grant)
-    for one_name in by_name.values():
-        for before, after in itertools.pairwise(one_name):
-            assert before.let_go is not None, f"{after} although {before} was never let go"
-            assert before.let_go <= after.answered, f"two held {after.name} at once: {before}, {after}"
-            assert before.token < after.token, f"{after.name}: token {after.token} came after {before.token}"
-
-
-def check_holds(cluster: Cluster, grants: list[Grant]) -> int:
-    """What was acknowledged and not let go is held, and nothing else is, asked of every node. Returns how many."""
-    kept = {grant.name: grant.token for grant in grants if grant.let_go is None}
-    for id in cluster.nodes:
-        held = held_through(cluster, id)
-        assert held == kept, f"through node {id}: lost {kept.items() - held.items()}, new {held.items() - kept.items()}"
-    return len(kept)
-
-
-def all_grants(tallies: list[Tally]) -> list[Grant]:
-    return [grant for tally in tallies for grant in tally.grants]
-
-
-def calls_of(tallies: list[Tally]) -> str:
-    longest_s = max(tally.longest_s for tally in tallies)
-    return f"{sum(tally.calls for tally in tallies)} calls, the longest took {milliseconds(longest_s)}"
-
-
-def milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.0f} ms"
-
-
-def spread(seconds: list[float]) -> str:
-    return (
-        f"median {milliseconds(statistics.median(seconds))}, "
-        f"{milliseconds(min(seconds))} to {milliseconds(max(seconds))}"
-    )
 
 
 # ---- the scenarios
@@ -385,5 +350,14 @@ SCENARIOS: dict[str, Scenario] = {
         leaders_are_killed,
         the_leader_is_told_to_stop_under_load,
         the_leader_stands_still,
+        waiters_take_turns,
+        readers_let_writers_through,
+        singles_let_sets_through,
+        a_ring_is_refused,
+        tasks_and_threads_of_one_client,
+        leases_end_in_time,
+        leases_outlive_their_leader,
+        a_lost_answer_is_asked_for_again,
+        a_withdrawn_call_frees_nothing_of_another,
     )
 }

@@ -49,7 +49,7 @@ def test_one_that_fails_ends_it_with_1_and_the_others_run(program, monkeypatch, 
     assert lines[0].startswith("FAIL bad (0.")
     assert "AssertionError: a grant was lost" in lines
     assert lines[-2].startswith("ok   good (0.")
-    assert lines[-2].endswith("s): 3 of 3 in good")
+    assert lines[-2].endswith("s): 3 of 3 in 2-good")
     assert lines[-1].startswith("1 of 2 scenarios passed in 0 s")
 
 

@@ -1,10 +1,19 @@
+"""HYPOTHESIS_PROFILE=deep asks for twenty times as many examples, long runs included: minutes instead of seconds.
+
+HYPOTHESIS_PROFILE=deep make test ARGS='tests/machine/test_model.py -o faulthandler_timeout=0'
+"""
+
+import os
+
 import pytest
 from hypothesis import settings
 
 from tests.machine.driver import Machine
 
-settings.register_profile("machine", deadline=None)  # how long an example takes says something about the computer
-settings.load_profile("machine")
+# How long an example takes says something about the computer: no deadline.
+settings.register_profile("machine", deadline=None, max_examples=100)
+settings.register_profile("deep", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "machine"))
 
 
 @pytest.fixture

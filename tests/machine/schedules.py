@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lockd.machine.apply import apply, counts
-from lockd.machine.commands import Batch, BeginEpoch, Command, Entry, Renew
-from lockd.machine.outcomes import Applied, Granted, Renewed
+from lockd.machine.commands import Batch, BeginEpoch, Command, Entry, KeepAlive, Renew
+from lockd.machine.outcomes import Applied, Granted, Kept, Opened, Renewed, What
 from lockd.machine.state import State
+from lockd.machine.tables import NodeLease
 from lockd.raft.reign import Reign
-from tests.machine.driver import CALL, lock
+from tests.machine.driver import FOREVER, LIFE, keep_alive, lock, open_session, renew
 
 STEPS = 150
 TTLS_MS = (5, 20, 50, 100, 200)
@@ -58,12 +59,15 @@ class Schedule:
     ) -> None:
         self.random = random.Random(seed)
         self.machine, self.state, self.base_at_proposal = machine, state(), base_at_proposal
+        self.state.put_node(NodeLease(1, LIFE, FOREVER))
         self.tally = Tally()
         self.now = 0.0
         self.leaders: list[Leader] = []
         self.late: list[tuple[Entry, float]] = []
         self.promised: dict[int, float] = {}
-        """No hold with a lease ends before this time."""
+        """No hold with a lease of its own ends before this time,"""
+        self.sessions: dict[int, float] = {}
+        """and none in a session before this one."""
         self.least_lead_ms = math.inf
 
     def run(self) -> Tally:
@@ -108,14 +112,22 @@ class Schedule:
         (leader.log if leads else self.late).append((entry, self.now))
 
     def commands(self) -> tuple[Command, ...]:
-        asked: list[Command] = [
-            lock(f"lock {self.random.randrange(20)}", self.random.choice(TTLS_MS))
-            for _ in range(self.random.randrange(4))
-        ]
-        if self.promised and self.random.random() < 0.3:
-            token = self.random.choice(list(self.promised))
-            asked.append(Renew(call=CALL, token=token, ttl_ms=self.random.choice(TTLS_MS)))
+        chance, some = self.random.random, self.random.choice
+        asked: list[Command] = [self.lock() for _ in range(self.random.randrange(4))]
+        if self.promised and chance() < 0.3:
+            asked.append(renew(some(list(self.promised)), some(TTLS_MS)))
+        if chance() < 0.1:
+            asked.append(open_session(some(TTLS_MS)))
+        if self.sessions and chance() < 0.2:
+            asked.append(keep_alive(some(list(self.sessions))))
         return tuple(asked)
+
+    def lock(self) -> Command:
+        some = self.random.choice
+        name, wait_ms = f"lock {self.random.randrange(20)}", some([0, -1, 30])
+        if self.sessions and self.random.random() < 0.3:
+            return lock(name, session=some(list(self.sessions)[-3:]), wait_ms=wait_ms)
+        return lock(name, ttl_ms=some(TTLS_MS), wait_ms=wait_ms)
 
     # -- the log
 
@@ -145,23 +157,36 @@ class Schedule:
         before = self.state.scalars
         if isinstance(entry, Batch) and not counts(self.state, entry, append_term):
             self.tally.stale += 1
-        done = self.machine(self.state, entry, append_term)
+        applied = self.machine(self.state, entry, append_term)
         self.tally.epochs += self.state.scalars.epoch != before.epoch
         if self.state.scalars.clock_ms != before.clock_ms:
             lead_ms = self.state.scalars.clock_ms - closed_at
             self.tally.outran_ms = max(self.tally.outran_ms, lead_ms - self.least_lead_ms)
             self.least_lead_ms = min(self.least_lead_ms, lead_ms)
-        for ended in done.ended:
-            self.tally.expired += 1
-            self.tally.early += self.now < self.promised.pop(ended.token)
+        for event in applied.events:
+            if event.what is What.EXPIRED:
+                self.tally.expired += 1
+                self.tally.early += self.now < self.end_of(event.token, event.session)
         if isinstance(entry, Batch):
-            for command, answer in zip(entry.commands, done.answers, strict=True):
-                self.promise(command, answer.outcome, closed_at)
+            renewals = {command.call: command for command in entry.commands if isinstance(command, Renew | KeepAlive)}
+            for answer in applied.answers:
+                self.promise(answer.outcome, renewals.get(answer.call), closed_at)
 
-    def promise(self, command: Command, outcome: object, closed_at: float) -> None:
-        match command, outcome:
-            case _, Granted(token, remaining_ms):
-                self.promised[token] = closed_at + remaining_ms
-            case Renew(token=token, ttl_ms=ttl_ms), Renewed():
+    def end_of(self, token: int, session: int) -> float:
+        """Not before this time does the hold end."""
+        return self.sessions[session] if session else self.promised.pop(token)
+
+    def promise(self, outcome: object, renewal: Command | None, closed_at: float) -> None:
+        """What remains counts from when the entry was closed: not before that was the clock read that it counts on."""
+        match outcome, renewal:
+            case Granted(token, remaining_ms), _ if not self.state.holds[token].session:
+                self.promised[token] = max(self.promised.get(token, 0), closed_at + remaining_ms)
+            case Opened(session, remaining_ms), _:
+                self.sessions[session] = max(self.sessions.get(session, 0), closed_at + remaining_ms)
+            case Renewed(), Renew(token=token, ttl_ms=ttl_ms):
                 self.tally.renewed += 1
                 self.promised[token] = max(self.promised[token], closed_at + ttl_ms)
+            case Kept(), KeepAlive(session=session):
+                self.tally.renewed += 1
+                ttl_ms = self.state.leases[session].ttl_ms
+                self.sessions[session] = max(self.sessions[session], closed_at + ttl_ms)

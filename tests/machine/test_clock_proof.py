@@ -1,16 +1,16 @@
 """No lease ends early: the claim in apply's docstring, on random schedules, and what breaks it."""
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
 from lockd.machine.apply import apply
+from lockd.machine.bounds import Bounds
 from lockd.machine.commands import Batch, BeginEpoch, Entry
 from lockd.machine.outcomes import Applied
-from lockd.machine.state import Lease, State
+from lockd.machine.state import State
 from lockd.raft.reign import Reign
-from tests.machine.driver import Machine, lock
+from tests.machine.driver import Machine, ended, lock
 from tests.machine.schedules import Schedule
 
 SCHEDULES = 1_500
@@ -30,8 +30,8 @@ def test_a_lease_ends_past_its_deadline_because_readings_are_floored():
     """Granted at 0.9 ms, read as 0; at 10.0 ms the clock is at the deadline, and 9.1 of 10 ms have passed."""
     machine, reign = Machine(), Reign(term=1, cap_s=1)
     reign.begin(clock_ms=0, now=0.0)
-    machine.entry(lock("jobs", 10), at=reign.read(0.0009))
-    assert machine.entry(at=reign.read(0.01)).ended == ()
+    machine.entry(lock("jobs", ttl_ms=10), at=reign.read(0.0009))
+    assert ended(machine.entry(at=reign.read(0.01))) == []
     assert machine.clock_ms == 10
 
 
@@ -56,13 +56,15 @@ def without_terms_any_beginning_is_taken(state: State, entry: Entry, append_term
     return without_terms(state, entry, append_term)
 
 
+class DueAtTheBound(Bounds[int]):
+    def due(self, clock: int) -> int | None:
+        return super().due(clock + 1)
+
+
 class EndsAtTheDeadline(State):
-    def due_leases(self, most: int) -> list[Lease]:
-        scalars = self.scalars
-        self.scalars = replace(scalars, clock_ms=scalars.clock_ms + 1)
-        due = super().due_leases(most)
-        self.scalars = scalars
-        return due
+    def __init__(self) -> None:
+        super().__init__()
+        self.lease_ends = DueAtTheBound()
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,15 @@
 import pytest
 
 from lockd.machine.apply import counts
-from lockd.machine.commands import Barrier, Batch
+from lockd.machine.commands import Batch
 from lockd.machine.outcomes import Answer, Applied, Granted, Passed, Refusal
-from tests.machine.driver import CALL, Machine, lock, renew, whole
+from tests.machine.driver import Machine, barrier, cancel, ended, lock, outcomes, renew, whole
 
 
 def test_a_new_machine_takes_no_batch_before_an_epoch_begins():
     machine = Machine(epoch=0)  # BeginEpoch(0) is not greater than the epoch of an empty state
     assert machine.epoch == 0
-    outcome = machine.entry(lock("jobs"), at=10, epoch=1).answers[0].outcome
-    assert outcome is Refusal.STALE_EPOCH
+    assert outcomes(machine.entry(lock("jobs"), at=10, epoch=1)) == [Refusal.STALE_EPOCH]
 
 
 def test_an_epoch_begins_with_the_term_of_its_leader(machine):
@@ -21,7 +20,7 @@ def test_an_epoch_begins_with_the_term_of_its_leader(machine):
 
 
 def test_beginning_an_epoch_moves_no_clock_and_ends_nothing(machine):
-    machine.hold("jobs", 1_000)
+    machine.hold("jobs", ttl_ms=1_000)
     machine.entry(at=900)
     before = whole(machine.state)[1:]
     assert machine.begin(2) == Applied()
@@ -36,7 +35,7 @@ def test_beginning_an_epoch_moves_no_clock_and_ends_nothing(machine):
 )
 def test_a_beginning_that_is_repeated_or_older_or_of_another_term_changes_nothing(epoch, append_term):
     machine = Machine(epoch=5)
-    machine.hold("jobs", 1_000)
+    machine.hold("jobs", ttl_ms=1_000)
     machine.entry(at=900)
     before = whole(machine.state)
     assert machine.begin(epoch, version=9, append_term=append_term) == Applied()
@@ -59,11 +58,11 @@ def test_the_version_never_falls(machine):
 )
 def test_an_entry_of_another_epoch_or_term_changes_nothing_not_even_the_clock(epoch, append_term):
     machine = Machine(epoch=5)
-    token = machine.hold("jobs", 1_000)
+    token = machine.hold("jobs", ttl_ms=1_000)
     before = whole(machine.state)
-    commands = lock("mail"), renew(token, 9_000), Barrier(call=CALL)
-    done = machine.entry(*commands, at=5_000, epoch=epoch, append_term=append_term)
-    assert done == Applied(tuple(Answer(CALL, Refusal.STALE_EPOCH) for _ in commands))
+    commands = lock("mail"), renew(token, 9_000), cancel(lock("mail")), barrier()
+    applied = machine.entry(*commands, at=5_000, epoch=epoch, append_term=append_term)
+    assert applied == Applied(tuple(Answer(command.call, Refusal.STALE_EPOCH) for command in commands))
     assert whole(machine.state) == before
     assert not counts(machine.state, Batch(epoch=epoch, stamp_ms=5_000), append_term)
 
@@ -85,16 +84,41 @@ def test_the_clock_is_the_highest_stamp_that_counted(machine):
 def test_an_entry_that_moves_nothing_writes_nothing(machine):
     machine.entry(at=100)
     assert [change.table for change in machine.changed] == ["scalars"]
-    assert machine.entry(Barrier(call=CALL), at=100).answers == (Answer(CALL, Passed()),)
+    assert outcomes(machine.entry(barrier(), at=100)) == [Passed()]
     assert machine.changed == []
 
 
 def test_a_lease_goes_on_over_a_change_of_leader(machine):
     """Time without a leader is not counted: the new one goes on from the clock that it found."""
-    token = machine.hold("jobs", 1_000)
+    token = machine.hold("jobs", ttl_ms=1_000)
     machine.entry(at=600)
     machine.begin(2)
     machine.entry(at=900)
     machine.begin(3)
-    assert machine.entry(at=1_000).ended == ()
-    assert [ended.token for ended in machine.entry(at=1_001).ended] == [token]
+    assert ended(machine.entry(at=1_000)) == []
+    assert ended(machine.entry(at=1_001)) == [token]
+
+
+def test_so_do_a_wait_a_delay_and_a_session(machine):
+    machine.hold("jobs", ttl_ms=500, lock_delay_ms=1_000)
+    waiting = machine.wait("jobs", wait_ms=1_500, session=machine.session(1_500))
+    machine.entry(at=501)
+    machine.begin(2)
+    machine.entry(at=1_500)
+    assert machine.waits(waiting)
+    machine.entry(at=1_501)
+    assert not machine.waits(waiting)
+    assert list(machine.names()) == ["jobs"]
+    machine.entry(at=1_502)
+    assert list(machine.names()) == []
+
+
+def test_a_beginning_serves_nobody_and_the_next_entry_does(machine):
+    """Nothing is due before the new leader's clock goes on."""
+    machine.hold("jobs", ttl_ms=500)
+    waiting = machine.wait("jobs")
+    machine.entry(at=500)
+    assert machine.begin(2) == Applied()
+    assert machine.waits(waiting)
+    machine.entry(at=501)
+    assert machine.last_answer(waiting) == Granted(2, 0, waited_ms=501)

@@ -23,7 +23,7 @@ def test_scenario(path):
 
 
 def test_there_are_scenarios():
-    assert len(SCENARIOS) >= 5
+    assert len(SCENARIOS) >= 12
 
 
 def test_playing_is_settled():

@@ -9,7 +9,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
+from pysyncobj import SyncObjConf
+
 from lockd.machine import apply as machine
+from lockd.machine.commands import Batch, Entry
+from lockd.machine.outcomes import Applied
+from lockd.machine.state import State
 from lockd.raft.engine import _SENT, REGULAR, Engine
 from lockd.raft.envelopes import Content, Manifest, Propose
 from lockd.raft.guard import Ballot, Inbox, Message, Shaped
@@ -17,6 +22,7 @@ from lockd.raft.journal import LOG, Journal
 from lockd.raft.replica import Replica
 
 from .disk import CarelessDisk
+from .mutants_of_rules import RULES
 
 Mutant = Callable[[], AbstractContextManager[None]]
 Off = Iterator[None]
@@ -139,8 +145,8 @@ def votes_are_counted_not_attributed() -> Off:
 
 
 @contextlib.contextmanager
-def what_was_queued_goes_to_the_next_leader() -> Off:
-    """12: entries wait in PySyncObj's queue, go to whoever leads when it is looked at, and count in that term."""
+def _queue_let_loose() -> Off:
+    """Entries wait in PySyncObj's queue, and go to whoever leads when it is looked at."""
     send, take, wire = Engine._send, Replica._take, Replica._on_the_wire
 
     def queued(self: Engine, data: bytes) -> int:
@@ -162,14 +168,38 @@ def what_was_queued_goes_to_the_next_leader() -> Off:
         else:
             take(self, peer, commands)
 
+    def waiting(**conf: Any) -> SyncObjConf:  # for a leader, as is PySyncObj's default
+        return SyncObjConf(**{**conf, "commandsWaitLeader": True})
+
     with (
+        patch("lockd.raft.engine.SyncObjConf", waiting),
         patch.object(Engine, "append", queued),
         patch.object(Engine, "_send", forwarding),
         patch.object(Replica, "_on_the_wire", wrapped),
         patch.object(Replica, "_take", taking),
-        patch.object(machine, "counts", lambda *_: True),
         patch("lockd.raft.engine._SENT", _SENT | {"apply_command"}),
     ):
+        yield
+
+
+@contextlib.contextmanager
+def what_was_queued_goes_to_the_next_leader() -> Off:
+    """12: and counts in that term."""
+    with _queue_let_loose(), patch.object(machine, "counts", lambda *_: True):
+        yield
+
+
+@contextlib.contextmanager
+def a_stale_entry_moves_the_clock() -> Off:
+    """Nothing else of it counts. There are such entries only where the queue is let loose."""
+    apply = machine.apply
+
+    def moved(state: State, entry: Entry, term: int) -> Applied:
+        if isinstance(entry, Batch) and entry.stamp_ms > state.scalars.clock_ms:
+            state.set_scalars(clock_ms=entry.stamp_ms)
+        return apply(state, entry, term)
+
+    with _queue_let_loose(), patch("lockd.raft.replica.apply", moved):
         yield
 
 
@@ -199,5 +229,7 @@ MUTANTS: dict[str, tuple[Mutant, int]] = {
     "10": (votes_are_counted_not_attributed, 5),
     "12": (what_was_queued_goes_to_the_next_leader, 3),
     "lost": (a_blank_node_votes, 3),
+    "stale": (a_stale_entry_moves_the_clock, 3),
+    **RULES,
 }
-"""By the fault's number: what is switched off, and in a cluster of how many nodes it shows."""
+"""By the fault's number, or a word: what is switched off, and in a cluster of how many nodes it shows."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lockd.persistence.errors import StoreFailed
@@ -13,6 +14,14 @@ from .world import World
 
 if TYPE_CHECKING:
     from .node import SimNode
+
+
+@dataclass
+class Stalled:
+    """A connection whose frames arrive once a later one of the same two has brought something."""
+
+    connection: int
+    frames: list[bytes] = field(default_factory=list)
 
 
 class Network:
@@ -29,6 +38,7 @@ class Network:
         self.late_kind = ""
         """A kind of message between nodes of which every second one is late."""
         self._connections = 0
+        self._stalled: dict[tuple[int, int], Stalled] = {}
 
     @property
     def now(self) -> float:
@@ -77,6 +87,23 @@ class Network:
             if (node.name, peer.name) not in self.cut:
                 node.process.call(node.replica.link_refused, peer.id)
 
+    def stall(self, source: "SimNode", target: "SimNode") -> None:
+        """The connection's frames wait, and arrive after the first one of the connection that source makes next."""
+        if connection := source.link.connections.get(target.id):
+            self._stalled[source.id, target.id] = Stalled(connection)
+            self._world.later(self._rng.uniform(0.1, 2.0), self._connect, source, target)
+
+    def arrive(self, source: "SimNode", target: "SimNode", connection: int, data: bytes) -> None:
+        stalled = self._stalled.get((source.id, target.id))
+        if stalled and stalled.connection == connection:
+            stalled.frames.append(data)
+            return
+        target.receive(source.id, connection, data)
+        if stalled and target.process.alive:
+            del self._stalled[source.id, target.id]
+            for late in stalled.frames:
+                target.receive(source.id, stalled.connection, late)
+
 
 def kind_of(data: bytes) -> str:
     content = envelopes.decode(data).content
@@ -99,10 +126,8 @@ class SimLink:
     def send(self, peer: int, data: bytes) -> None:
         connection = self.connections.get(peer)
         if connection is not None:
-            target = self._network.nodes[peer]
-            self._network.carry(
-                self._node.name, target.name, lambda: target.receive(self._node.id, connection, data), data
-            )
+            network, node, target = self._network, self._node, self._network.nodes[peer]
+            network.carry(node.name, target.name, lambda: network.arrive(node, target, connection, data), data)
 
     async def fetch(self, peer: int, sha256: bytes, offset: int) -> AsyncIterator[bytes]:
         target = self._network.nodes[peer]

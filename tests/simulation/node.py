@@ -13,6 +13,7 @@ from lockd.machine import commands as c
 from lockd.machine.outcomes import Applied
 from lockd.raft.engine import Timing
 from lockd.raft.errors import LinkError
+from lockd.raft.journal import _JOINED
 from lockd.raft.replica import Replica, Settings
 from lockd.server.service import Caller, LockService
 
@@ -33,9 +34,19 @@ class SimClock:
 
 
 class WatchedReplica(Replica):
-    """Shows the referee every entry that it applies."""
+    """Shows the referee every entry that it applies and every stamp that it reads."""
 
     referee: Referee
+    on_close: Callable[[], object] | None = None
+    """Called each time that this leader has closed an entry with commands."""
+
+    def _close_entry(self) -> None:
+        waiting = len(self._open.waiting)
+        super()._close_entry()
+        if self.reign and self.reign.begun:
+            self.referee.stamped(self.reign.term, int(self.reign._reading_ms))
+        if len(self._open.waiting) < waiting and self.on_close:
+            self.on_close()
 
     def _note_applied(self, index: int, term: int, entry: c.Entry, applied: Applied) -> None:
         super()._note_applied(index, term, entry, applied)
@@ -61,7 +72,7 @@ class SimNode:
         self.process = Process(world, self.name)
         self.process.alive = False
         self._worker_free = 0.0
-        self.replica: Replica
+        self.replica: WatchedReplica
         self.service: LockService
         network.nodes[id] = self
 
@@ -81,9 +92,16 @@ class SimNode:
             settings=self._settings,
         )
         self.replica.referee = self.referee
-        self.service = LockService(Admission(self.replica, Limits()), rng)
+        self._answering: dict[str, asyncio.Task[Any]] = {}
+        self.admission = Admission(self.replica, Limits())
+        self.service = LockService(self.admission, rng)
         self.process.start(self.replica.run())
         self.network.node_is_up(self)
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether it runs, and would still vote if it crashed now."""
+        return self.process.alive and _JOINED in self.disk.records
 
     def kill(self) -> None:
         self.process.kill()
@@ -99,10 +117,20 @@ class SimNode:
             sender.disk.before_loss = {}  # what it sent before that is refused from now on
         self.process.call(self.replica.frame, peer, connection, data)
 
-    def serve(self, method: str, message: Any, timeout_s: float, reply: Callable[[object], None]) -> None:
+    def serve(self, call: str, method: str, message: Any, timeout_s: float, reply: Callable[[object], None]) -> None:
         """A client's call has come in. reply gets the response or the Refused."""
         if self.process.alive:
-            self.process.call(lambda: self.process.start(self._answer(method, message, timeout_s, reply)))
+            self.process.call(self._begin, call, method, message, timeout_s, reply)
+
+    def _begin(self, call: str, method: str, message: Any, timeout_s: float, reply: Callable[[object], None]) -> None:
+        task = self.process.start(self._answer(method, message, timeout_s, reply))
+        self._answering[call] = task
+        task.add_done_callback(lambda _: self._answering.pop(call, None))
+
+    def hang_up(self, call: str) -> None:
+        """The connection on which the call came has broken."""
+        if self.process.alive and call in self._answering:
+            self.process.call(self._answering[call].cancel)
 
     async def _answer(self, method: str, message: Any, timeout_s: float, reply: Callable[[object], None]) -> None:
         try:
@@ -113,6 +141,12 @@ class SimNode:
         if method == "Lock" and response.acquired:
             self.referee.acknowledged(response.token)
         reply(response)
+
+    def stop(self) -> None:
+        """As SIGTERM does: no new calls, waiting ones sent away, the lead handed over."""
+        self.admission.is_stopping = True
+        self.replica.calls.send_away()
+        self.replica.hand_over()
 
     async def _offload(self, process: Process, work: Callable[[], object]) -> object:
         """One worker: what it was given first is done first."""

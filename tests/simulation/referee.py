@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lockd.machine import commands as c
-from lockd.machine.outcomes import Applied, Granted
+from lockd.machine.outcomes import Applied, Kept, Opened, Renewed, What
 from lockd.machine.state import State
 from lockd.persistence.memory import MemoryStore
 from lockd.raft.journal import Journal, OpenBatch
 
+from .queues import Queues
 from .world import World
 
 if TYPE_CHECKING:
@@ -25,19 +26,40 @@ class Violation(AssertionError):
     pass
 
 
-@dataclass(eq=False)
-class Belief:
-    """A client holds a lock, as far as it knows: by its own clock, until its own deadline."""
+class LeaseView:
+    """A lease as its client counts it, by its own clock; shared by everything in one session."""
 
-    client: str
-    name: str
-    token: int
-    clock: Callable[[], float]
-    deadline: float | None
-    """None: without a lease."""
+    def __init__(self, clock: Callable[[], float], session: int = 0) -> None:
+        self._clock, self.session = clock, session
+        self.deadline: float | None = None
+        """None: held until it is released."""
 
     def stands(self) -> bool:
-        return self.deadline is None or self.clock() < self.deadline
+        return self.deadline is None or self._clock() < self.deadline
+
+    def extend(self, deadline: float) -> None:
+        self.deadline = deadline if self.deadline is None else max(self.deadline, deadline)
+
+    def give_up(self) -> None:
+        self.deadline = float("-inf")
+
+
+@dataclass(eq=False)
+class Belief:
+    """A client holds locks, as far as it knows: by its own clock, until its own deadline."""
+
+    client: str
+    modes: dict[str, bool]
+    """By name: whether exclusively."""
+    token: int
+    lease: LeaseView
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.modes)
+
+    def stands(self) -> bool:
+        return self.lease.stands()
 
 
 class Referee:
@@ -51,69 +73,114 @@ class Referee:
         self.counts: Counter[str] = Counter()
         self._entries: dict[int, bytes] = {}
         self._granted_at: dict[int, int] = {}
-        self._expired_at: dict[int, float] = {}
-        self._bound: dict[int, float] = {}
-        self._beliefs: dict[str, list[Belief]] = {}
+        self._ended: dict[int, tuple[What, float, int]] = {}
+        self._bounds: dict[tuple[str, int], float] = {}
+        self._stamped_at: dict[tuple[int, int], float] = {}
+        self._beliefs: dict[int, list[Belief]] = {}
         self._kept: dict[int, str] = {}
+        self._queues = Queues()
 
     # -- what replicas apply
 
     def applied(self, node: int, index: int, term: int, entry: c.Entry, applied: Applied, state: State) -> None:
         """The same entry, answers and state at the same index on every node, in every life."""
-        outline = (term, entry, applied, state.scalars, len(state.holds), len(state.leases), len(state.records))
-        digest = hashlib.sha256(repr(outline).encode()).digest()
+        rows = list(state.all_records()) if index % 16 == 0 else [state.scalars, len(state.holds), len(state.waiters)]
+        digest = hashlib.sha256(repr((term, entry, applied, rows)).encode()).digest()
         if self._entries.setdefault(index, digest) != digest:
-            raise Violation(f"node {node} applied index {index} otherwise than it was applied before: {outline}")
+            raise Violation(f"node {node} applied index {index} otherwise than it was applied before: {applied}")
         if index > self.last_index:
             self.last_index = index
-            self._first_applied(index, entry, applied)
+            self._first_applied(index, entry, applied, state)
 
-    def _first_applied(self, index: int, entry: c.Entry, applied: Applied) -> None:
+    def _first_applied(self, index: int, entry: c.Entry, applied: Applied, state: State) -> None:
         if isinstance(entry, c.BeginEpoch):
             self.counts["epochs"] += 1
             return
-        for end in applied.ended:
-            self.counts["expired" if end.expired else "released"] += 1
-            if end.expired:
-                self._expired_at[end.token] = self._world.now
-                self._check_end(end.token)
-        fresh = dict.fromkeys(a.outcome.token for a in applied.answers if isinstance(a.outcome, Granted))
-        for token in [token for token in fresh if token not in self._granted_at]:
-            if token <= self.last_token:
-                raise Violation(f"token {token} was granted after token {self.last_token}")
-            self.last_token = token
-            self._granted_at[token] = index
-            self.counts["granted"] += 1
+        stamped_at = self._stamped_at.get((entry.epoch, entry.stamp_ms), 0.0)
+        self._note_leases(stamped_at, entry, applied, state)
+        for event in applied.events:
+            self.counts[event.what.value] += 1
+            if event.what is What.GRANTED:
+                if event.token <= self.last_token:
+                    raise Violation(f"token {event.token} was granted after token {self.last_token}")
+                self.last_token = event.token
+                self._granted_at[event.token] = index
+            elif event.token:
+                self._ended[event.token] = event.what, self._world.now, event.session
+                self._check_end(event.token)
+        problem = self._queues.problem(applied, state)
+        if problem:
+            raise Violation(f"entry {index}: {problem}")
+
+    def stamped(self, epoch: int, stamp_ms: int) -> None:
+        """A leader has read its clock: what it grants with this stamp lasts from now, whether or not a client hears."""
+        self._stamped_at.setdefault((epoch, stamp_ms), self._world.now)
+
+    def _note_leases(self, since: float, entry: c.Batch, applied: Applied, state: State) -> None:
+        asked = {command.call: command for command in entry.commands}
+        for answer in applied.answers:
+            match asked.get(answer.call), answer.outcome:
+                case c.Renew(token=token, ttl_ms=ttl_ms), Renewed():
+                    self._bound(("token", token), since, ttl_ms / 1000)
+                case c.KeepAlive(session=session), Kept(lease_remaining_ms=ttl_ms):
+                    self._bound(("session", session), since, ttl_ms / 1000)
+                case c.OpenSession(), Opened(session=session, lease_remaining_ms=ttl_ms):
+                    self._bound(("session", session), since, ttl_ms / 1000)
+        for event in applied.events:
+            hold = state.holds.get(event.token)
+            if event.what is What.GRANTED and hold and hold.lease and not hold.session:
+                self._bound(("token", event.token), since, state.leases[hold.lease].ttl_ms / 1000)
 
     def _check_end(self, token: int) -> None:
-        early_s = self._bound.get(token, 0.0) - self._expired_at[token]
-        if early_s > 1e-6:
+        """No lease ends early, and nobody lets go of what its client believes to hold."""
+        what, ended, session = self._ended[token]
+        bounds = [self._bounds.get(key, 0.0) for key in (("token", token), ("session", session)) if key[1]]
+        early_s = max(bounds) - ended
+        if what is What.EXPIRED and early_s > 1e-6:
             raise Violation(f"the lease of token {token} ended {early_s * 1000:.1f} ms early")
+        believing = [belief.client for belief in self._beliefs.get(token, ()) if belief.stands()]
+        if what is What.RELEASED and believing:
+            raise Violation(f"token {token} was released while {believing} believed to hold it")
 
     # -- what clients are told
 
-    def granted(self, belief: Belief, sent: float, remaining_s: float) -> None:
-        """A client that sent its request at `sent`, in real time, was told that it holds the lock."""
-        if belief.deadline is not None:
-            self.renewed(belief, sent, remaining_s)
-        else:
-            self._kept[belief.token] = belief.name
-        self._beliefs.setdefault(belief.name, []).append(belief)
-        self.check_beliefs(belief.name)
-
-    def renewed(self, belief: Belief, sent: float, remaining_s: float) -> None:
-        bound = sent + remaining_s / (1 + RHO)
-        self._bound[belief.token] = max(self._bound.get(belief.token, 0.0), bound)
-        if belief.token in self._expired_at:
+    def granted(self, belief: Belief, sent: float | None, told_s: float) -> None:
+        """A client was told that it holds locks; sent: in real time, of a request with a lease of its own."""
+        self._beliefs.setdefault(belief.token, []).append(belief)
+        if sent is not None:
+            self.renewed(belief, sent, told_s)
+        elif not belief.lease.session:
+            self._kept[belief.token] = belief.client
+        if belief.token in self._ended and belief.stands():
             self._check_end(belief.token)
-        self.check_beliefs(belief.name)
+        self._check_beliefs()
+
+    def renewed(self, belief: Belief, sent: float, told_s: float) -> None:
+        self._bound(("token", belief.token), sent, told_s)
+        if belief.token in self._ended:
+            self._check_end(belief.token)
+        self._check_beliefs()
+
+    def session_kept(self, session: LeaseView, sent: float, told_s: float) -> None:
+        self._bound(("session", session.session), sent, told_s)
+        for token in [token for token, (_, _, of) in self._ended.items() if of == session.session]:
+            self._check_end(token)
+        self._check_beliefs()
+
+    def session_given_up(self, session: int) -> None:
+        """Its client is about to close it."""
+        self._bounds.pop(("session", session), None)
+
+    def _bound(self, key: tuple[str, int], sent: float, told_s: float) -> None:
+        self._bounds[key] = max(self._bounds.get(key, 0.0), sent + told_s / (1 + RHO))
 
     def given_up(self, belief: Belief) -> None:
         """The client no longer believes: it lost the lock, or is about to release it."""
-        beliefs = self._beliefs.get(belief.name, [])
+        beliefs = self._beliefs.get(belief.token, [])
         if belief in beliefs:
             beliefs.remove(belief)
-        self._kept.pop(belief.token, None)
+        if not beliefs:
+            self._kept.pop(belief.token, None)
 
     def died(self, client: str) -> None:
         """Who is dead believes nothing."""
@@ -121,23 +188,29 @@ class Referee:
             beliefs[:] = [belief for belief in beliefs if belief.client != client]
 
     def broken(self, token: int) -> None:
-        """An operator is about to release what a dead client left."""
+        """An operator is about to break what a dead client left."""
         self._kept.pop(token, None)
 
     def released(self, belief: Belief, held: bool) -> None:
         """The release was answered. A hold without a lease must have been there."""
-        if not held and belief.deadline is None:
+        if not held and belief.lease.deadline is None:
             raise Violation(f"token {belief.token} was granted without a lease and is gone unreleased")
 
-    def read(self, belief: Belief, tokens: list[int]) -> None:
+    def read(self, belief: Belief, name: str, tokens: list[int]) -> None:
         """A read that began and ended while the belief stood."""
-        if tokens != [belief.token]:
-            raise Violation(f"{belief.name}: a read shows {tokens} while token {belief.token} is held")
+        if belief.token not in tokens or (belief.modes[name] and len(tokens) > 1):
+            raise Violation(f"{name}: a read shows {tokens} while token {belief.token} is held")
 
-    def check_beliefs(self, name: str) -> None:
-        standing = [belief for belief in self._beliefs.get(name, []) if belief.stands()]
-        if len(standing) > 1:
-            raise Violation(f"{name} is held by {' and '.join(f'{b.client} (token {b.token})' for b in standing)}")
+    def _check_beliefs(self) -> None:
+        """At no instant do two clients believe that they hold one name, unless both share it."""
+        holders: dict[str, dict[int, bool]] = {}
+        for belief in [belief for beliefs in self._beliefs.values() for belief in beliefs if belief.stands()]:
+            for name, is_exclusive in belief.modes.items():
+                holding = holders.setdefault(name, {})
+                holding[belief.token] = holding.get(belief.token, False) or is_exclusive
+        for name, holding in holders.items():
+            if len(holding) > 1 and any(holding.values()):
+                raise Violation(f"{name} is held by tokens {sorted(holding)} at once")
 
     def acknowledged(self, token: int) -> None:
         """A grant is about to leave a node: it must be on the disks of a majority."""
@@ -148,7 +221,7 @@ class Referee:
 
     # -- the end
 
-    def check_settled(self) -> None:
+    def check_settled(self, dead: set[str]) -> None:
         """All nodes run, nothing is in the way and time has passed: one state, with every grant that was kept."""
         idle = [
             node.id
@@ -168,9 +241,14 @@ class Referee:
             problems = list(node.replica.state.invariants())
             if problems:
                 raise Violation(f"node {node.id}: {problems}")
-            for token, name in self._kept.items():
+            for token, client in self._kept.items():
                 if token not in node.replica.state.holds:
-                    raise Violation(f"{name}: token {token} was granted for good and is gone")
+                    raise Violation(f"{client}: token {token} was granted for good and is gone")
+            leaked = [hold.token for hold in node.replica.state.holds.values() if hold.owner not in dead]
+            if leaked:
+                raise Violation(f"tokens {leaked} are held, and none of their clients knows")
+            if left := node.replica.state.waiters:
+                raise Violation(f"waiters are left behind: {list(left)}")
 
 
 def _is_on_disk(node: "SimNode", index: int) -> bool:

@@ -44,10 +44,20 @@ class LockServiceStub(object):
                 request_serializer=lockd__client_dot_proto_dot_lockd__pb2.UnlockRequest.SerializeToString,
                 response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.UnlockResponse.FromString,
                 _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/lockd.v1.LockService/Cancel',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.CancelRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.CancelResponse.FromString,
+                _registered_method=True)
         self.IsLocked = channel.unary_unary(
                 '/lockd.v1.LockService/IsLocked',
                 request_serializer=lockd__client_dot_proto_dot_lockd__pb2.IsLockedRequest.SerializeToString,
                 response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.IsLockedResponse.FromString,
+                _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/lockd.v1.LockService/Get',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.GetRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.GetResponse.FromString,
                 _registered_method=True)
         self.List = channel.unary_unary(
                 '/lockd.v1.LockService/List',
@@ -59,27 +69,72 @@ class LockServiceStub(object):
                 request_serializer=lockd__client_dot_proto_dot_lockd__pb2.RenewRequest.SerializeToString,
                 response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.RenewResponse.FromString,
                 _registered_method=True)
+        self.CheckToken = channel.unary_unary(
+                '/lockd.v1.LockService/CheckToken',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.CheckTokenRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.CheckTokenResponse.FromString,
+                _registered_method=True)
+        self.OpenSession = channel.unary_unary(
+                '/lockd.v1.LockService/OpenSession',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.OpenSessionRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.OpenSessionResponse.FromString,
+                _registered_method=True)
+        self.KeepAlive = channel.unary_unary(
+                '/lockd.v1.LockService/KeepAlive',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.KeepAliveRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.KeepAliveResponse.FromString,
+                _registered_method=True)
+        self.CloseSession = channel.unary_unary(
+                '/lockd.v1.LockService/CloseSession',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.CloseSessionRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.CloseSessionResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/lockd.v1.LockService/Watch',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.WatchRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.Stream = channel.stream_stream(
+                '/lockd.v1.LockService/Stream',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.StreamRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.StreamResponse.FromString,
+                _registered_method=True)
 
 
 class LockServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Lock(self, request, context):
-        """Takes an exclusive lock, or says who holds it. Answers at once.
+        """Takes a lock or a set of locks; waits for it as long as asked; or says who is in the way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Unlock(self, request, context):
-        """Releases the hold that the token names. Releasing what is not held changes nothing.
+        """Releases a hold. Releasing what is not held changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cancel(self, request, context):
+        """Undoes a Lock by its request id: one that waits leaves, one that was granted is freed, and one that
+        has not arrived yet will be refused. Once this is answered no later grant of that id is to be believed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def IsLocked(self, request, context):
-        """Linearizable: answered by a log entry closed after the call arrived.
+        """Linearizable unless asked otherwise: answered by a log entry closed after the call arrived.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Get(self, request, context):
+        """One lock with its holders and its waiters in order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,7 +148,49 @@ class LockServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Renew(self, request, context):
-        """Lets a hold live ttl_ms from now, never less than it would have lived anyway.
+        """Lets a hold with a ttl of its own live ttl_ms from now, never less than it would have lived anyway.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckToken(self, request, context):
+        """Whether the token is that of a present hold of this lock.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenSession(self, request, context):
+        """A session is a lease shared by many holds and waiters.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepAlive(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseSession(self, request, context):
+        """Frees everything in the session. Answered when that is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """What happens to locks, from a revision on. Past what a node keeps, the answer is OUT_OF_RANGE with the
+        reason COMPACTED: read with List, and watch from now on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stream(self, request_iterator, context):
+        """All of the above but Watch, many in flight, answered as they end. A lost stream ends no session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,10 +209,20 @@ def add_LockServiceServicer_to_server(servicer, server):
                     request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.UnlockRequest.FromString,
                     response_serializer=lockd__client_dot_proto_dot_lockd__pb2.UnlockResponse.SerializeToString,
             ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.CancelRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.CancelResponse.SerializeToString,
+            ),
             'IsLocked': grpc.unary_unary_rpc_method_handler(
                     servicer.IsLocked,
                     request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.IsLockedRequest.FromString,
                     response_serializer=lockd__client_dot_proto_dot_lockd__pb2.IsLockedResponse.SerializeToString,
+            ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.GetRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.GetResponse.SerializeToString,
             ),
             'List': grpc.unary_unary_rpc_method_handler(
                     servicer.List,
@@ -126,6 +233,36 @@ def add_LockServiceServicer_to_server(servicer, server):
                     servicer.Renew,
                     request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.RenewRequest.FromString,
                     response_serializer=lockd__client_dot_proto_dot_lockd__pb2.RenewResponse.SerializeToString,
+            ),
+            'CheckToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckToken,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.CheckTokenRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.CheckTokenResponse.SerializeToString,
+            ),
+            'OpenSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenSession,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.OpenSessionRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.OpenSessionResponse.SerializeToString,
+            ),
+            'KeepAlive': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepAlive,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.KeepAliveRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.KeepAliveResponse.SerializeToString,
+            ),
+            'CloseSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseSession,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.CloseSessionRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.CloseSessionResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.WatchRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.WatchResponse.SerializeToString,
+            ),
+            'Stream': grpc.stream_stream_rpc_method_handler(
+                    servicer.Stream,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.StreamRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.StreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -193,6 +330,33 @@ class LockService(object):
             _registered_method=True)
 
     @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.LockService/Cancel',
+            lockd__client_dot_proto_dot_lockd__pb2.CancelRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def IsLocked(request,
             target,
             options=(),
@@ -209,6 +373,33 @@ class LockService(object):
             '/lockd.v1.LockService/IsLocked',
             lockd__client_dot_proto_dot_lockd__pb2.IsLockedRequest.SerializeToString,
             lockd__client_dot_proto_dot_lockd__pb2.IsLockedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.LockService/Get',
+            lockd__client_dot_proto_dot_lockd__pb2.GetRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.GetResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -263,6 +454,168 @@ class LockService(object):
             '/lockd.v1.LockService/Renew',
             lockd__client_dot_proto_dot_lockd__pb2.RenewRequest.SerializeToString,
             lockd__client_dot_proto_dot_lockd__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.LockService/CheckToken',
+            lockd__client_dot_proto_dot_lockd__pb2.CheckTokenRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.CheckTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.LockService/OpenSession',
+            lockd__client_dot_proto_dot_lockd__pb2.OpenSessionRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.OpenSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepAlive(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.LockService/KeepAlive',
+            lockd__client_dot_proto_dot_lockd__pb2.KeepAliveRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.KeepAliveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.LockService/CloseSession',
+            lockd__client_dot_proto_dot_lockd__pb2.CloseSessionRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.CloseSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/lockd.v1.LockService/Watch',
+            lockd__client_dot_proto_dot_lockd__pb2.WatchRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/lockd.v1.LockService/Stream',
+            lockd__client_dot_proto_dot_lockd__pb2.StreamRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.StreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,229 @@
+"""LockService.Stream: many operations in flight on one connection, answered as they end.
+
+No operation has a task of its own. A message is decoded once, each of its operations is submitted, and its answer is
+encoded when it comes; whatever has come when the connection takes the next message goes into it together. A client
+that reads slowly is not read from until it has caught up.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import structlog
+
+from lockd.access.admission import Caller, Pending, check_limit
+from lockd.access.refusal import Reason, Refused
+from lockd.config import Limits
+from lockd.machine.outcomes import Outcome, Queued
+from lockd_client.proto import lockd_pb2 as pb
+
+from .cluster import ClusterService
+from .methods import BY_FIELD, Method
+from .rpc import Receive, Send
+from .service import LockService
+from .status import CODES, number
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_BYTES_MAX = 1024 * 1024
+"""Results share a message up to this size: gRPC's clients take 4 MiB unless they are told otherwise."""
+
+UNSENT_BYTES_MAX = 1024 * 1024
+"""Of results that wait for the connection: beyond it nothing more is read from it."""
+
+
+class Streams:
+    """Those that are open on this node."""
+
+    def __init__(self, service: LockService, cluster: ClusterService, limits: Limits) -> None:
+        self._service, self._cluster, self._limits = service, cluster, limits
+        self._open: set[_Stream] = set()
+        self._is_ending = False
+
+    async def Stream(self, receive: Receive, caller: Caller, send: Send) -> None:  # noqa: N802 - gRPC's name
+        """Until the client has sent its last operation and has all answers. Raises Refused."""
+        if self._is_ending:
+            raise Refused(Reason.STOPPING)
+        check_limit("streams_max", len(self._open), self._limits.streams_max)
+        stream = _Stream(self._service, self._cluster, self._limits, caller, receive, send)
+        self._open.add(stream)
+        try:
+            await stream.run()
+        finally:
+            self._open.discard(stream)
+
+    def end(self) -> None:
+        """The node stops: nothing more is read, and each stream ends when what is in flight is answered."""
+        self._is_ending = True
+        for stream in self._open:
+            stream.end()
+
+
+class _Stream:
+    def __init__(
+        self,
+        service: LockService,
+        cluster: ClusterService,
+        limits: Limits,
+        caller: Caller,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        self._service, self._cluster, self._caller = service, cluster, caller
+        self._receive, self._send = receive, send
+        self._operations_max = limits.stream_operations_max
+        self._in_flight: dict[int, Pending] = {}
+        """By the operation's id."""
+        self._results: list[tuple[bytes, Pending | None]] = []
+        """Each a StreamResponse of its own: joined, they are one with all their results. Beside it the operation, where
+        it is to be taken back if the result is never sent."""
+        self._unsent = 0
+        """Bytes."""
+        self._alarm: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
+        self._is_read_to_end = False
+        self._leader = ("", b"")
+
+    async def run(self) -> None:
+        """Raises Refused, and what the connection raises."""
+        reader = asyncio.get_running_loop().create_task(self._read_all())
+        try:
+            await self._write_all()
+        finally:
+            reader.cancel()
+            for pending in [*self._in_flight.values(), *(pending for _, pending in self._results if pending)]:
+                pending.leave()
+
+    def end(self) -> None:
+        self._fail(Refused(Reason.STOPPING))
+
+    def _fail(self, failure: BaseException) -> None:
+        self._failure = self._failure or failure
+        self._is_read_to_end = True
+        _ring(self._alarm)
+
+    # -- what the client sends
+
+    async def _read_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while not self._is_read_to_end:
+                message = await self._receive()
+                if message is None:
+                    break
+                for operation in message.operations:
+                    while self._unsent > UNSENT_BYTES_MAX:
+                        self._room = loop.create_future()
+                        await self._room
+                    self._begin(operation)
+        except Exception as error:  # noqa: BLE001  # run() raises it
+            self._fail(error)
+        self._is_read_to_end = True
+        _ring(self._alarm)
+
+    def _begin(self, operation: pb.Operation) -> None:
+        id = operation.id
+        field = operation.WhichOneof("what")
+        try:
+            if id in self._in_flight:
+                raise Refused(Reason.INVALID_ARGUMENT, f"operations.id: {id} is in flight already")
+            method = BY_FIELD.get(field or "")
+            if method is not None:
+                self._submit(id, method, getattr(operation, method.field), operation.timeout_ms)
+            elif field == "status":
+                self._put({"id": id, "status": self._cluster.status()})
+            else:
+                raise Refused(Reason.INVALID_ARGUMENT, f"operations: {id} asks for nothing that this node knows")
+        except Refused as refused:
+            self._put(_error(id, refused))
+        except Exception as error:  # the edge: the others in flight go on
+            log.exception("an operation failed", operation=field)
+            self._put(_fault(id, error))
+
+    def _submit(self, id: int, method: Method, message: Any, timeout_ms: int) -> None:
+        """Raises Refused."""
+        stale = self._service.stale(method, message, self._caller)
+        if stale is not None:
+            self._put({"id": id, method.field: stale})
+            return
+        check_limit("stream_operations_max", len(self._in_flight), self._operations_max * (2 if method.frees else 1))
+        done = partial(self._hear, id, method)
+        self._in_flight[id] = self._service.submit(method, message, self._caller, timeout_ms, done)
+
+    # -- what it is answered
+
+    def _hear(self, id: int, method: Method, outcome: Outcome | Refused) -> None:
+        pending = None if isinstance(outcome, Queued) else self._in_flight.pop(id)
+        try:
+            if isinstance(outcome, Refused):
+                raise outcome
+            undone_unsent = pending if pending is not None and pending.is_grant_without_session else None
+            self._put({"id": id, method.field: self._service.encode(method, outcome)}, undone_unsent)
+        except Refused as refused:
+            self._put(_error(id, refused))
+        except Exception as error:  # the same; and it must not reach the replica's loop
+            log.exception("an operation failed", operation=method.field)
+            self._put(_fault(id, error))
+
+    def _put(self, result: dict[str, Any], undone_unsent: Pending | None = None) -> None:
+        data = pb.StreamResponse(results=[result]).SerializeToString()
+        self._results.append((data, undone_unsent))
+        self._unsent += len(data)
+        _ring(self._alarm)
+
+    async def _write_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._results:
+                message = self._take()
+                _ring(self._room)
+                await self._send(message)
+            elif self._is_read_to_end and (not self._in_flight or self._is_broken):
+                if self._failure:
+                    raise self._failure
+                return
+            else:
+                self._alarm = loop.create_future()
+                await self._alarm
+
+    @property
+    def _is_broken(self) -> bool:
+        """Whether the stream ends without waiting for what is in flight."""
+        return self._failure is not None and not _is_stopping(self._failure)
+
+    def _take(self) -> bytes:
+        """The next message. What is in it counts as delivered from now on."""
+        taken = size = 0
+        for data, _ in self._results:
+            if taken and size + len(data) > MESSAGE_BYTES_MAX:
+                break
+            taken, size = taken + 1, size + len(data)
+        message = b"".join([data for data, _ in self._results[:taken]]) + self._leader_part()
+        del self._results[:taken]
+        self._unsent -= size
+        return message
+
+    def _leader_part(self) -> bytes:
+        address = self._cluster.leader_address
+        if address != self._leader[0]:
+            self._leader = (address, pb.StreamResponse(leader_address=address).SerializeToString())
+        return self._leader[1]
+
+
+def _ring(alarm: "asyncio.Future[None] | None") -> None:
+    if alarm is not None and not alarm.done():
+        alarm.set_result(None)
+
+
+def _is_stopping(failure: BaseException) -> bool:
+    return isinstance(failure, Refused) and failure.reason is Reason.STOPPING
+
+
+def _error(id: int, refused: Refused) -> dict[str, Any]:
+    code = number(CODES[refused.reason])
+    return {"id": id, "error": {"code": code, "reason": refused.reason.name, "message": str(refused)}}
+
+
+def _fault(id: int, error: Exception) -> dict[str, Any]:
+    return _error(id, Refused(Reason.INTERNAL, f"{Reason.INTERNAL.value}: {type(error).__name__}"))

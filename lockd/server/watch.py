@@ -1,0 +1,53 @@
+"""LockService.Watch: the node's feed, as messages. What happens while one is on its way goes into the next."""
+
+from collections.abc import Iterator, Sequence
+
+from lockd.access import bounds
+from lockd.access.admission import Admission, Caller
+from lockd.access.feed import Feed
+from lockd.machine.outcomes import Event
+from lockd_client.proto import lockd_pb2 as pb
+
+from . import translate
+from .rpc import Send
+
+MESSAGE_BYTES_MAX = 1024 * 1024
+"""Events share a message up to this size."""
+
+
+class Watches:
+    def __init__(self, feed: Feed, admission: Admission) -> None:
+        self._feed, self._admission = feed, admission
+
+    async def Watch(self, message: pb.WatchRequest, caller: Caller, send: Send) -> None:  # noqa: N802 - gRPC's name
+        """Until the client leaves. Raises Refused.
+
+        The first message comes at once, be it without events: from then on nothing is missed.
+        """
+        bounds.check_text("prefix", message.prefix, self._admission.limits.name_bytes)
+        watcher = self._feed.watch(message.prefix, message.from_revision)
+        try:
+            events, revision = watcher.take()
+            while True:
+                for part in self._messages(events, revision):
+                    await send(part)
+                events, revision = await watcher.next()
+        finally:
+            watcher.close()
+
+    def _messages(self, events: Sequence[Event], revision: int) -> Iterator[bytes]:
+        """One that is not the last says the revision of its own last event: who saw no more goes on from there."""
+        parts: list[bytes] = []
+        size = last = 0
+        for event in events:
+            part = pb.WatchResponse(events=[translate.event(event)]).SerializeToString()
+            if parts and size + len(part) > MESSAGE_BYTES_MAX:
+                yield self._message(parts, last)
+                parts, size = [], 0
+            parts.append(part)
+            size, last = size + len(part), event.revision
+        yield self._message(parts, revision)
+
+    def _message(self, parts: Sequence[bytes], revision: int) -> bytes:
+        end = pb.WatchResponse(revision=revision, clock_ms=self._admission.clock_ms).SerializeToString()
+        return b"".join((*parts, end))

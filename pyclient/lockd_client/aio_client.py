@@ -1,0 +1,349 @@
+"""The asyncio client."""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from lockd_client import aio_locks, calls, channels, methods
+from lockd_client.agents import TaskAgents
+from lockd_client.aio_transport import AioTransport
+from lockd_client.attempts import Failure, Route
+from lockd_client.calls import Wants
+from lockd_client.channels import grpc
+from lockd_client.client import LINGER_S, checked_timeout
+from lockd_client.clock import now
+from lockd_client.endpoints import choose_endpoints, parse_endpoint
+from lockd_client.holding import OwnSessions
+from lockd_client.values import (
+    Event,
+    Holder,
+    LockAnswer,
+    LockInfo,
+    Mode,
+    RenewAnswer,
+    RequestId,
+    Status,
+    TokenCheck,
+    UnlockAnswer,
+    Waiter,
+)
+from lockd_client.watching import Watching
+
+
+class AsyncLockdClient:
+    """Calls to a lockd cluster from asyncio. It belongs to the event loop of its first call.
+
+    All calls are named as LockdClient's, where their arguments, answers and errors are described; those that ask the
+    cluster are awaited. Endpoints and timeout are as there. A call whose task is cancelled is given up: a Lock that
+    waits is undone in the background. grpc.aio does not survive forks: a child makes a client of its own, and what its
+    parent holds is lost in it.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        endpoints: Sequence[str] | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        """As LockdClient. Raises InvalidArgument."""
+        self._timeout = checked_timeout(timeout)
+        self._endpoints = choose_endpoints(host, port, endpoints, os.environ)
+        self._transport = AioTransport(self._endpoints, timeout)
+        self._agents = TaskAgents()
+        self._sessions = OwnSessions(self._transport)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """host:port of each node that this client knows."""
+        return self._endpoints
+
+    # ---- lockapi.Locking: the Go lockd's three calls
+
+    async def Lock(self, name: str) -> bool:
+        """Takes the lock, or answers False if it is held. It is held until somebody calls Unlock with its name.
+
+        The call carries no id: it is sent again only where it certainly was not carried out, and OutcomeUnknown is
+        raised where nobody knows. Prefer lock().
+        """
+        return await self._transport.ask(calls.by_name(methods.LOCK_BY_NAME, name))
+
+    async def Unlock(self, name: str) -> bool:
+        """Releases a lock that Lock took; False if there was none, or if it is held in another way.
+
+        As Lock, it carries no id.
+        """
+        return await self._transport.ask(calls.by_name(methods.UNLOCK_BY_NAME, name))
+
+    async def IsLocked(self, name: str) -> bool:
+        """Whether anybody holds the lock."""
+        return await self._transport.ask(calls.is_locked_by_name(name))
+
+    # ---- locks that are looked after
+
+    def lock(
+        self,
+        name: str,
+        ttl: float = 30,
+        *,
+        shared: bool = False,
+        wait: float | None = None,
+        auto_renew: bool = True,
+        owner: str | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        lock_delay: float = 0,
+        reentrant: bool = False,
+        session: aio_locks.AsyncSession | None = None,
+    ) -> aio_locks.AsyncLock:
+        """A lock to be used with `with`, or acquire() and release(). Nothing is sent yet.
+
+        name: 1 to 512 bytes of UTF-8 without control characters. ttl: seconds that the hold lives without renewal, at
+        least 2 and at most 86400 by default; 0: until it is released, whatever becomes of this process. shared: many
+        may hold it shared, or one exclusively. wait: seconds that `with` waits, None: as long as it takes. auto_renew:
+        False where the lock is to end by itself after `ttl`. owner (at most 256 bytes, default user@host:pid), reason
+        (512 bytes) and metadata (4096 bytes, keys and values together) are for people. lock_delay: seconds, at most 60,
+        for which nobody else gets the lock after its lease ended or it was broken. reentrant: the thread that holds it
+        may acquire it again, by any such object of this client with the same ttl; it is then held in the client's own
+        session. session: held as long as that session, and `ttl` is not used.
+
+        Raises InvalidArgument.
+        """
+        return self._lock(
+            ((name, shared),), ttl, wait, auto_renew, owner, reason, metadata, lock_delay, reentrant, session
+        )
+
+    def lock_all(
+        self,
+        names: Iterable[str | tuple[str, bool]],
+        ttl: float = 30,
+        *,
+        wait: float | None = None,
+        auto_renew: bool = True,
+        owner: str | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        lock_delay: float = 0,
+        session: aio_locks.AsyncSession | None = None,
+    ) -> aio_locks.AsyncLock:
+        """A set of 1 to 64 locks, granted whole or not at all, with one token; it cannot be in a deadlock with itself
+        in another order. names: each a name, or a pair of a name and whether it is to be shared. The rest as in lock().
+
+        Raises InvalidArgument.
+        """
+        wanted = calls.names_of(names)
+        return self._lock(wanted, ttl, wait, auto_renew, owner, reason, metadata, lock_delay, False, session)
+
+    async def open_session(self, ttl: float = 30, owner: str | None = None) -> aio_locks.AsyncSession:
+        """A lease that many locks can share, kept alive in the background until it is closed or lost.
+
+        ttl: seconds that it lives without being kept alive, bounds as in lock(). owner: default user@host:pid.
+        """
+        session = aio_locks.AsyncSession(self._transport, ttl, owner)
+        await self._transport.run(session.hold.open())
+        return session
+
+    # ---- single calls
+
+    async def try_lock(
+        self,
+        name: str,
+        *,
+        ttl: float,
+        shared: bool = False,
+        owner: str | None = None,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        lock_delay: float = 0,
+        request: RequestId | None = None,
+    ) -> LockAnswer:
+        """Takes the lock, or says at once who holds it. Test `answer.acquired`. Nothing renews it: see renew().
+
+        name, ttl, shared, owner, reason, metadata and lock_delay as in lock(). request: that of an OutcomeUnknown, to
+        learn what became of that call; all else must be as it was then.
+
+        Raises RequestTooOld where `request` is no longer answered.
+        """
+        wants = Wants(
+            names=((name, shared),), ttl=ttl, owner=owner, reason=reason, metadata=metadata, lock_delay=lock_delay
+        )
+        return await self._transport.ask(calls.lock(wants, agent=self._agents.label(), request=request))
+
+    async def unlock(self, token: int, *, name: str = "", request: RequestId | None = None) -> UnlockAnswer:
+        """Releases the hold with this token. Releasing what is not held changes nothing.
+
+        name: where given, the token must be this lock's, and the answer names who holds it otherwise. request: as
+        in try_lock.
+
+        Raises RequestTooOld where `request` is no longer answered.
+        """
+        return await self._transport.ask(calls.unlock(token, name=name, request=request))
+
+    async def break_hold(self, token: int, *, reason: str, owner: str | None = None) -> UnlockAnswer:
+        """Frees a hold whoever has it, however often it was acquired; its lock delay begins. Needs the admin role.
+
+        reason, and owner (default user@host:pid), are what watchers read.
+        """
+        label = calls.default_owner() if owner is None else owner
+        return await self._transport.ask(calls.unlock(token, force=True, reason=reason, owner=label))
+
+    async def renew(self, token: int, ttl: float) -> RenewAnswer:
+        """Lets the hold live `ttl` seconds from now (bounds as in lock), never less than it would have lived.
+
+        It may be called again after OutcomeUnknown. Raises CallFailed with the reason NO_LEASE for a hold without a
+        ttl, IN_SESSION for one in a session.
+        """
+        return await self._transport.ask(calls.renew(token, ttl))
+
+    async def cancel(self, request: RequestId) -> None:
+        """Undoes a Lock by its request id: it waits no more, holds nothing, and if it has not arrived yet it never
+        will. RequestTooOld: it was answered long ago.
+        """
+        await self._transport.ask(calls.cancel(request))
+
+    async def is_locked(self, name: str) -> bool:
+        """Whether anybody holds the lock, as of a moment after the call was made."""
+        return await self._transport.ask(calls.is_locked(name))
+
+    async def holders(self, name: str) -> tuple[Holder, ...]:
+        """Who holds the lock, as of a moment after the call was made."""
+        return await self._transport.ask(calls.holders(name))
+
+    async def get(self, name: str, *, limit: int = 100) -> LockInfo:
+        """Who holds the lock and who waits for it, at most `limit` (1 to 1000) of each, as of a moment after the call
+        was made.
+        """
+        return await self._transport.ask(calls.get(name, limit))
+
+    async def check_token(self, name: str, token: int) -> TokenCheck:
+        """Whether the token is that of a present hold of this lock, as of a moment after the call was made."""
+        return await self._transport.ask(calls.check_token(name, token))
+
+    async def list(self, prefix: str = "", owner: str = "", *, mode: Mode | None = None) -> AsyncIterator[Holder]:
+        """Every hold whose name begins with `prefix`, whose owner is `owner` (empty: any) and whose mode is `mode`
+        (None: any), in name order.
+
+        Read in pages while iterating: each page is of one moment, not all of them together.
+        """
+        after = ""
+        while True:
+            page = await self._transport.ask(calls.page(prefix, after, owner=owner, mode=mode, waiters=False))
+            for holder in page.holders:
+                yield holder
+            if not page.next:
+                return
+            after = page.next
+
+    async def waiters(self, prefix: str = "", owner: str = "", *, mode: Mode | None = None) -> AsyncIterator[Waiter]:
+        """Every waiter, as list() does holds; of each name in the order of their turns."""
+        after = ""
+        while True:
+            page = await self._transport.ask(calls.page(prefix, after, owner=owner, mode=mode, waiters=True))
+            for waiter in page.waiters:
+                yield waiter
+            if not page.next:
+                return
+            after = page.next
+
+    async def status(self, endpoint: str | None = None) -> Status:
+        """A node's own view of itself and its cluster, read locally.
+
+        endpoint: ask this node, once; default: the one that this client is connected to.
+        """
+        return await self._transport.ask(calls.status("" if endpoint is None else parse_endpoint(endpoint)))
+
+    def watch(self, prefix: str = "", from_revision: int = 0) -> AsyncIterator[Event]:
+        """What happens to locks whose names begin with `prefix`, from a revision on (0: from now on), for ever. It goes
+        on through other nodes where one fails, without a gap and without repetition.
+
+        Raises Compacted where the events from there on are no longer kept.
+        """
+        with calls.arguments():
+            watching = Watching(prefix, from_revision, Route(self._endpoints, random.random), self._timeout, now())
+            watching.request()
+        return self._watch(watching)
+
+    # ---- the end
+
+    async def close(self) -> None:
+        """Stops the background work and closes the connections. Holds stay until they are released or their lease
+        ends; what is held re-entrantly is freed, with the client's own sessions. Waits up to a second for what is still
+        to be told to a node. Calls in other threads raise ClientClosed. May be called twice.
+        """
+        self._sessions.close()
+        await self._transport.linger(LINGER_S)
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # ---- inside
+
+    def _lock(
+        self,
+        names: tuple[tuple[str, bool], ...],
+        ttl: float,
+        wait: float | None,
+        auto_renew: bool,
+        owner: str | None,
+        reason: str,
+        metadata: Mapping[str, str] | None,
+        lock_delay: float,
+        reentrant: bool,
+        session: aio_locks.AsyncSession | None,
+    ) -> aio_locks.AsyncLock:
+        wants = Wants(
+            names=names,
+            ttl=ttl,
+            owner=owner,
+            reason=reason,
+            metadata=metadata,
+            lock_delay=lock_delay,
+            reentrant=reentrant,
+        )
+        wants.message()
+        held_in = None
+        if session is not None:
+            held_in = session.hold.get
+        elif reentrant:
+            held_in = partial(self._sessions.get, ttl)
+        return aio_locks.AsyncLock(
+            self._transport, wants, agent=self._agents.label, wait=wait, auto_renew=auto_renew, session=held_in
+        )
+
+    async def _watch(self, watching: Watching) -> AsyncIterator[Event]:
+        route = watching.route
+        while True:
+            await asyncio.sleep(max(0.0, route.not_before - now()))
+            endpoint = route.endpoint
+            channel = self._transport.channel(endpoint)
+            failure: Failure = channels.ended(endpoint)
+            call = None
+            try:
+                call = channel.unary_stream(
+                    methods.WATCH.path,
+                    request_serializer=methods.WATCH.request.SerializeToString,
+                    response_deserializer=methods.WATCH.answer.FromString,
+                )(watching.request())
+                async for response in call:
+                    watching.heard(now())
+                    for event in watching.took(response, endpoint):
+                        yield event
+            except grpc.RpcError as error:
+                failure = channels.failure_of(endpoint, error)
+            finally:
+                if call is not None:
+                    call.cancel()
+            raised = watching.failed(failure, now())
+            if raised is not None:
+                raise raised

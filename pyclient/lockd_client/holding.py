@@ -1,0 +1,342 @@
+"""What a lock object and a session do, without saying how calls are made: flows, which yield calls and are sent what
+they answer. Pure but for the clock. sync and async objects (locks.py, aio_locks.py) run the same flows.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, TypeVar
+
+from lockd_client import calls
+from lockd_client.attempts import WITHDRAWN
+from lockd_client.calls import Call, Gone, Wants
+from lockd_client.clock import now
+from lockd_client.engine import Engine
+from lockd_client.errors import (
+    CallFailed,
+    DeadlockError,
+    LockdError,
+    LockLost,
+    NotOwned,
+    OutcomeUnknown,
+    SessionLost,
+    Unavailable,
+    UpgradeRefused,
+)
+from lockd_client.leases import Lease
+from lockd_client.values import NO_DEADLINE, LockAnswer, Outcome
+
+T = TypeVar("T")
+Flow = Generator[Call[Any], Any, T]
+
+RENEWALS_MAX = 3  # of a lease that is too short to be reported
+TRIES_MAX = 3  # of an acquisition whose time is over and that was lost, or withdrawn, on its way
+
+
+class Driver(Protocol):
+    """What flows need of who runs them."""
+
+    def inside(self) -> AbstractContextManager[Engine]:
+        """For a moment; nothing is awaited inside."""
+
+    def fire(self, callback: Callable[[], object]) -> None:
+        """Inside: has it called, soon and elsewhere."""
+
+
+class Watched:
+    """A lease that tells when it is lost: once `signal`, at once, and then each callback, elsewhere."""
+
+    def __init__(self, driver: Driver, signal: Callable[[bool], object]) -> None:
+        """signal: must not block. Its argument: whether it is another process's lease (forks)."""
+        self.driver = driver
+        self._signal = signal
+        self._callbacks: list[Callable[[], object]] = []
+        self._was_lost = False
+
+    def on_lost(self, callback: Callable[[], object]) -> None:
+        with self.driver.inside():
+            self._callbacks.append(callback)
+            if self._was_lost:
+                self.driver.fire(callback)
+
+    def watch(self, lease: Lease) -> Callable[[], None]:
+        """Inside. Returns what ends it."""
+        self._was_lost = False
+
+        def lost() -> None:
+            self._was_lost = True
+            self._signal(lease.is_foreign)
+            if not lease.is_foreign:
+                for callback in self._callbacks:
+                    self.driver.fire(callback)
+
+        return lease.listen(lost)
+
+
+class SessionHold(Watched):
+    """A session of this client's. Its lease is looked after until it is closed or lost."""
+
+    def __init__(self, driver: Driver, ttl: float, owner: str | None, signal: Callable[[bool], object]) -> None:
+        super().__init__(driver, signal)
+        self.ttl = ttl
+        self.id = 0
+        self.lease: Lease | None = None
+        self.is_closed = False
+        self._owner = owner
+
+    def open(self) -> Flow[None]:
+        opened = yield calls.open_session(self.ttl, self._owner)
+        lease = Lease(
+            opened.ttl, deadline=opened.renewal.deadline, sent=opened.renewal.sent, session_id=opened.session_id
+        )
+        if not (yield from _lengthened(lease)):
+            raise SessionLost("it ended before it could be used")
+        with self.driver.inside() as engine:
+            self.id, self.lease = opened.session_id, lease
+            self.watch(lease)
+            engine.leases.keep(lease)
+
+    def get(self) -> Flow["SessionHold"]:
+        """Itself. Raises SessionLost."""
+        yield from ()
+        self.present()
+        return self
+
+    def present(self) -> Lease:
+        """Raises SessionLost."""
+        lease = self.lease
+        if lease is None or self.is_closed or lease.has_passed(now()):
+            raise SessionLost("it was closed" if self.is_closed else "")
+        return lease
+
+    def remaining(self) -> float:
+        return 0.0 if self.lease is None or self.is_closed else self.lease.remaining(now())
+
+    def close(self) -> Flow[None]:
+        if self.lease is None or self.is_closed:
+            return
+        self.is_closed = True
+        with self.driver.inside() as engine:
+            engine.leases.forget(self.lease)
+            was_lost = self.lease.is_lost
+            self.lease.is_lost = True
+        if not was_lost:
+            yield calls.close_session(self.id)
+
+
+class OwnSessions:
+    """A client's own sessions, one for each ttl, opened when they are first needed."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._sessions: dict[float, SessionHold] = {}
+
+    def get(self, ttl: float) -> Flow[SessionHold]:
+        with self._driver.inside():
+            session = self._living(ttl)
+        if session is not None:
+            return session
+        opened = SessionHold(self._driver, ttl, None, _no_signal)
+        yield from opened.open()
+        with self._driver.inside() as engine:
+            session = self._living(ttl)
+            if session is None:
+                self._sessions[ttl] = session = opened
+            elif opened.lease is not None:  # another thread was quicker
+                engine.leases.forget(opened.lease)
+                engine.background(calls.close_session(opened.id), now())
+        return session
+
+    def close(self) -> None:
+        """In the background."""
+        with self._driver.inside() as engine:
+            for session in self._sessions.values():
+                if session.lease is not None and not session.lease.is_lost:
+                    engine.leases.forget(session.lease)
+                    engine.background(calls.close_session(session.id), now())
+            self._sessions.clear()
+
+    def _living(self, ttl: float) -> SessionHold | None:
+        session = self._sessions.get(ttl)
+        if session is None or session.lease is None or session.lease.has_passed(now()):
+            return None
+        return session
+
+
+class Holding(Watched):
+    """One hold at a time, of one lock or of a set."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        wants: Wants,
+        *,
+        auto_renew: bool,
+        signal: Callable[[bool], object],
+        session: Callable[[], Flow[SessionHold]] | None = None,
+    ) -> None:
+        """session: a flow that answers the session to hold it in; None: a lease of its own."""
+        super().__init__(driver, signal)
+        self.wants = wants
+        self.token = 0
+        self.count = 0  # re-entrant acquisitions that were not released yet
+        self.lease: Lease | None = None
+        self._auto_renew = auto_renew
+        self._session = session
+        self._unwatch: Callable[[], None] = _nothing
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether it is held, by this client's own clock."""
+        return self.lease is not None and not self.lease.has_passed(now())
+
+    def remaining(self) -> float:
+        return 0.0 if self.lease is None else self.lease.remaining(now())
+
+    def check(self) -> None:
+        """Raises LockLost, NotOwned."""
+        if self.lease is None:
+            raise NotOwned
+        if self.lease.has_passed(now()):
+            raise LockLost(self._names())
+
+    def acquire(self, agent: str, wait: float) -> Flow[bool]:
+        """wait: seconds; infinite for as long as it takes."""
+        end = now() + wait
+        tries = 0
+        while True:
+            tries += 1
+            session = None if self._session is None else (yield from self._session())
+            left = max(0.0, end - now())
+            try:
+                answer = yield calls.lock(
+                    self.wants,
+                    session_id=0 if session is None else session.id,
+                    agent=agent,
+                    wait=left,
+                    gone=Gone.CANCEL,
+                )
+            except LockdError as error:
+                if error.reason != WITHDRAWN:
+                    raise
+            else:
+                if answer.acquired and (yield from self._take(answer, session)):
+                    return True
+                if not answer.acquired and not _ended_meanwhile(answer):
+                    return False
+            if now() >= end and tries >= TRIES_MAX:
+                return False
+
+    def release(self) -> Flow[None]:
+        """Raises NotOwned, LockLost. What is interrupted, or fails, goes on in the background."""
+        lease, token, name = self.lease, self.token, self._names()
+        if lease is None:
+            raise NotOwned(name)
+        with self.driver.inside() as engine:
+            was_lost = lease.has_passed(now())
+            if was_lost and not lease.is_foreign:
+                engine.leases.lose(lease, now())
+                engine.background(calls.unlock(token), now())
+            self.count = 0 if was_lost else self.count - 1
+            if not self.count:
+                self._forget(engine)
+        if was_lost:
+            raise LockLost(name)
+        try:
+            answer = yield calls.unlock(token, gone=Gone.FINISH)
+        except (Unavailable, OutcomeUnknown):
+            with self.driver.inside() as engine:
+                engine.background(calls.unlock(token), now())
+            raise
+        if not answer.released:
+            with self.driver.inside() as engine:
+                self._forget(engine)
+            raise LockLost(name)
+
+    def locked(self) -> Flow[bool]:
+        """Whether anybody holds it."""
+        for name, _ in self.wants.names:
+            if (yield calls.is_locked(name)):
+                return True
+        return False
+
+    def _take(self, answer: LockAnswer, session: SessionHold | None) -> Flow[bool]:
+        """False where the hold ended on the way, or too little of it would be left."""
+        try:
+            if session is not None:
+                lease = session.present()
+            else:
+                lease = Lease(
+                    self.wants.ttl,
+                    deadline=answer.deadline if self.wants.ttl else NO_DEADLINE,
+                    sent=answer.sent,
+                    token=answer.token,
+                    renews=self._auto_renew,
+                )
+                if not (yield from _lengthened(lease)):
+                    self._undo(answer.token)
+                    return False
+            with self.driver.inside() as engine:
+                self.token, self.count = answer.token, max(1, answer.count if self.wants.reentrant else 1)
+                if self.lease is not lease:
+                    self._unwatch()
+                    self.lease = lease
+                    self._unwatch = self.watch(lease)
+                if session is None:
+                    engine.leases.keep(lease)
+        except BaseException:
+            self._undo(answer.token)
+            raise
+        return True
+
+    def _undo(self, token: int) -> None:
+        with self.driver.inside() as engine:
+            engine.background(calls.unlock(token), now())
+
+    def _forget(self, engine: Engine) -> None:
+        self._unwatch()
+        self._unwatch = _nothing
+        if self.lease is not None and not self.lease.session_id:
+            engine.leases.forget(self.lease)
+        self.lease, self.token, self.count = None, 0, 0
+
+    def _names(self) -> str:
+        return ", ".join(name for name, _ in self.wants.names)
+
+
+def _lengthened(lease: Lease) -> Flow[bool]:
+    """Renews a lease that is too short to be reported, as after a long wait: the margin grows with the wait. Nobody
+    was told of it yet, so that a deadline that has passed is no loss. False where the hold has ended.
+    """
+    for _ in range(RENEWALS_MAX):
+        if not lease.is_short(now()):
+            return True
+        call = calls.keep_alive(lease.session_id) if lease.session_id else calls.renew(lease.token, lease.ttl)
+        answer = yield call
+        if not answer.renewed:
+            return False
+        lease.report(answer)
+    return not lease.has_passed(now())
+
+
+def _ended_meanwhile(answer: LockAnswer) -> bool:
+    """Whether another request may be granted. Raises what a refusal means; otherwise somebody else holds the lock."""
+    match answer.outcome:
+        case Outcome.LOST:
+            return True
+        case Outcome.HELD_BY_OTHER | Outcome.TIMED_OUT | Outcome.CANCELLED:
+            return False
+        case Outcome.DEADLOCK:
+            ring = " -> ".join(f"{link.owner} ({link.agent}) waits for {link.name}" for link in answer.cycle)
+            raise DeadlockError(ring, cycle=answer.cycle)
+        case Outcome.UPGRADE_REFUSED:
+            raise UpgradeRefused
+        case _:
+            raise CallFailed(f"an outcome that this version does not know: {answer.outcome}")
+
+
+def _no_signal(_is_foreign: bool) -> None:
+    """Nobody listens to a client's own sessions but the locks in them."""
+
+
+def _nothing() -> None:
+    """Ends no watching."""

@@ -1,0 +1,226 @@
+"""The blocking client's locks and sessions."""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from lockd_client.calls import Wants, seconds
+from lockd_client.errors import DeadlockError, InvalidArgument, LockdError, LockTimeout, NotOwned
+from lockd_client.holding import Flow, Holding, SessionHold
+from lockd_client.transport import Transport
+from lockd_client.values import CycleLink
+
+
+class _LostEvent(threading.Event):
+    def tell(self, in_child: bool) -> None:
+        """in_child: after a fork, where a thread that is not there may have held the event's own lock."""
+        if in_child:
+            self._at_fork_reinit()  # type: ignore[attr-defined]  # what threading itself does with its events
+        self.set()
+
+
+class Lock:
+    """A lock, or a set of locks that is taken whole; made by LockdClient.lock() and lock_all().
+
+        with client.lock("nightly-report", ttl=30) as lock:
+            ...
+            lock.check()  # raises LockLost if it is not held any more
+
+    Re-usable: one hold at a time. Threads that share the object take turns; others, and other processes, queue at the
+    cluster in the order of their arrival. A `ttl` is how long the hold lives without renewal; it is renewed in the
+    background at a third of it. By its own clock the client calls the lock lost when a renewal could not be had in
+    time, even without a network: `lost` is set, callbacks run, check() and the end of the `with` raise LockLost. A
+    machine that is paused as a whole cannot know: let what the lock protects refuse tokens below the highest it saw.
+
+    After a fork the child's lock is lost; the parent's hold is not touched.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        wants: Wants,
+        *,
+        agent: Callable[[], str],
+        wait: float | None,
+        auto_renew: bool,
+        session: Callable[[], Flow[SessionHold]] | None,
+    ) -> None:
+        self.lost = _LostEvent()
+        """A threading.Event: set when the lock is lost, cleared when it is acquired again."""
+        self._wait = seconds(wait, "wait")
+        self._transport = transport
+        self._agent = agent
+        self._reentrant = wants.reentrant
+        self._holding = Holding(transport, wants, auto_renew=auto_renew, signal=self.lost.tell, session=session)
+        self._turn = threading.Lock()  # held by whoever holds the lock, or is about to
+        self._taken_by = ""
+        self._process = os.getpid()
+
+    # ---- taking and giving back
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """True where the lock was acquired, as threading.Lock.acquire().
+
+        blocking: False answers at once. timeout: seconds, at most 2.5 longer where no node answers; -1: as long as it
+        takes; once no node has been heard of for the client's timeout it fails.
+
+        Raises DeadlockError where the wait would close a ring, SessionLost, and as all calls do. After OutcomeUnknown
+        nothing is held in the end: the request is undone in the background, until a node has answered that. So it is
+        after KeyboardInterrupt.
+        """
+        if not blocking and timeout != -1:
+            raise InvalidArgument("a timeout needs blocking=True")
+        wait = (math.inf if timeout == -1 else seconds(timeout, "timeout")) if blocking else 0.0
+        agent = self._agent()
+        end = time.monotonic() + wait
+        if not self._take_turn(agent, wait):
+            return False
+        again = self._holding.count > 0
+        try:
+            if not again:
+                self.lost.clear()
+            left = wait if math.isinf(wait) else max(0.0, end - time.monotonic())
+            acquired = self._transport.run(self._holding.acquire(agent, left))
+        except BaseException:
+            self._end_turn(again)
+            raise
+        if not acquired:
+            self._end_turn(again)
+        return acquired
+
+    def release(self) -> None:
+        """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before. Once it is called
+        the lock counts as not held, whatever it raises; what could not be told to a node is repeated in the background.
+        """
+        if not self._turn.locked():
+            raise NotOwned
+        try:
+            self._transport.run(self._holding.release())
+        finally:
+            self._end_turn(self._holding.count > 0)
+
+    def __enter__(self) -> Self:
+        """Raises LockTimeout where it was not acquired within `wait`, and what acquire() raises."""
+        wait = self._wait
+        if not (self.acquire() if math.isinf(wait) else self.acquire(timeout=wait)):
+            raise LockTimeout(f"{self!r} after {wait} s")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.release()
+        except LockdError as failure:
+            if error is None:
+                raise
+            error.add_note(f"while the lock was released: {type(failure).__name__}: {failure}")
+
+    # ---- what is known of it
+
+    @property
+    def owned(self) -> bool:
+        """Whether this object holds the lock, by this client's clock. It asks nobody."""
+        return self._holding.is_owned
+
+    @property
+    def token(self) -> int:
+        """The fencing token, 0 where nothing is held."""
+        return self._holding.token
+
+    def remaining(self) -> float:
+        """Seconds until the lock is called lost if no renewal succeeds; infinite with ttl=0; 0 where it is not held."""
+        return self._holding.remaining()
+
+    def check(self) -> None:
+        """Raises LockLost, or NotOwned where it was not acquired. It asks nobody: call it as often as you like."""
+        self._holding.check()
+
+    def locked(self) -> bool:
+        """Whether anybody holds it (of a set: any of it), as of a moment after the call."""
+        return self._transport.run(self._holding.locked())
+
+    def on_lost(self, callback: Callable[[], object]) -> None:
+        """Has it called once the lock is lost, each time; at once where it is lost now. It runs in the client's
+        background thread, which does the renewals: it must not take long, or call the client.
+        """
+        self._holding.on_lost(callback)
+
+    def __repr__(self) -> str:
+        names = ", ".join(repr(name) for name, _ in self._holding.wants.names)
+        return f"<Lock {names}{' owned' if self.owned else ''}>"
+
+    # ---- turns
+
+    def _take_turn(self, agent: str, wait: float) -> bool:
+        if self._process != os.getpid():  # whoever held it may not be in this process
+            self._process, self._turn, self._taken_by = os.getpid(), threading.Lock(), ""
+        if self._taken_by == agent:
+            if self._reentrant:
+                return True
+            if wait:
+                name = self._holding.wants.names[0][0]
+                own = CycleLink(owner="", session_id=0, agent=agent, name=name)
+                raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
+        taken = self._turn.acquire(timeout=min(wait, threading.TIMEOUT_MAX)) if wait else self._turn.acquire(False)
+        if taken:
+            self._taken_by = agent
+        return taken
+
+    def _end_turn(self, is_held: bool) -> None:
+        if not is_held:
+            self._taken_by = ""
+            self._turn.release()
+
+
+class Session:
+    """A lease that many locks share, made by LockdClient.open_session(); kept alive in the background.
+
+    Locks taken with session= are held as long as the session lives; when it is lost, all of them are. After a fork the
+    child's session is lost; the parent's is not touched.
+    """
+
+    def __init__(self, transport: Transport, ttl: float, owner: str | None) -> None:
+        self.lost = _LostEvent()
+        """A threading.Event: set when the session is lost."""
+        self._transport = transport
+        self.hold = SessionHold(transport, ttl, owner, self.lost.tell)
+        transport.run(self.hold.open())
+
+    @property
+    def id(self) -> int:
+        return self.hold.id
+
+    def remaining(self) -> float:
+        """Seconds until the session is called lost if no keep-alive succeeds; 0 once it is lost or closed."""
+        return self.hold.remaining()
+
+    def on_lost(self, callback: Callable[[], object]) -> None:
+        """As Lock.on_lost()."""
+        self.hold.on_lost(callback)
+
+    def close(self) -> None:
+        """Frees all that is held in it. May be called twice. Interrupted or failed, it goes on in the background, and
+        else the session ends with its ttl.
+        """
+        self._transport.run(self.hold.close())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except LockdError as failure:
+            if error is None:
+                raise
+            error.add_note(f"while the session was closed: {type(failure).__name__}: {failure}")
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id}>"
