@@ -19,6 +19,7 @@ from lockd.raft.engine import _SENT, REGULAR, Engine
 from lockd.raft.envelopes import Content, Manifest, Propose
 from lockd.raft.guard import Ballot, Inbox, Message, Shaped
 from lockd.raft.journal import LOG, Journal
+from lockd.raft.reign import Reign
 from lockd.raft.replica import Replica
 
 from .disk import CarelessDisk
@@ -204,6 +205,44 @@ def a_stale_entry_moves_the_clock() -> Off:
 
 
 @contextlib.contextmanager
+def _entries_count_in_any_term() -> Off:
+    """Where the queue is let loose, what a deposed leader closed may count until the next epoch begins. Harmless."""
+
+    def by_epoch(state: State, entry: Batch, _term: int) -> bool:
+        return entry.epoch == state.scalars.epoch
+
+    with _queue_let_loose(), patch.object(machine, "counts", by_epoch):
+        yield
+
+
+@contextlib.contextmanager
+def the_base_is_taken_at_propose() -> Off:
+    """A reign's reading runs from when BeginEpoch was proposed, not from when it was applied.
+
+    By itself harmless: proposing is appending, and whatever precedes BeginEpoch in the log was closed before. Where
+    entries of the deposed leader come in between and count, it is not.
+    """
+    lead, begin = Replica._lead, Reign.begin
+    proposed: dict[int, float] = {}
+
+    def noting(self: Replica) -> None:
+        lead(self)
+        if self.reign:
+            proposed.setdefault(self.reign.term, self._clock.monotonic())
+
+    def earlier(self: Reign, clock_ms: int, now: float) -> None:
+        begin(self, clock_ms, proposed.get(self.term, now))
+        self.cap_s = float("inf")
+
+    with (
+        _entries_count_in_any_term(),
+        patch.object(Replica, "_lead", noting),
+        patch.object(Reign, "begin", earlier),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def a_blank_node_votes() -> Off:
     """A node that lost its store takes part in elections at once."""
     join = Replica._join
@@ -230,6 +269,10 @@ MUTANTS: dict[str, tuple[Mutant, int]] = {
     "12": (what_was_queued_goes_to_the_next_leader, 3),
     "lost": (a_blank_node_votes, 3),
     "stale": (a_stale_entry_moves_the_clock, 3),
+    "propose": (the_base_is_taken_at_propose, 3),
     **RULES,
 }
 """By the fault's number, or a word: what is switched off, and in a cluster of how many nodes it shows."""
+
+HARMLESS: dict[str, tuple[Mutant, int]] = {"terms": (_entries_count_in_any_term, 3)}
+"""What other mutants stand on, and finds nothing by itself. To be tried with --mutant."""

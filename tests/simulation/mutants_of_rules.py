@@ -89,24 +89,6 @@ def the_stamp_is_read_before_the_commands_arrive() -> Off:
 
 
 @contextlib.contextmanager
-def the_base_is_taken_at_propose() -> Off:
-    """A reign reads on from when BeginEpoch was appended, not from when it was applied. Harmless: see the docs."""
-    lead, begin = Replica._lead, Reign.begin
-    proposed: dict[int, float] = {}
-
-    def noting(self: Replica) -> None:
-        lead(self)
-        if self.reign:
-            proposed.setdefault(self.reign.term, self._clock.monotonic())
-
-    def earlier(self: Reign, clock_ms: int, now: float) -> None:
-        begin(self, clock_ms, proposed.get(self.term, now))
-
-    with patch.object(Replica, "_lead", noting), patch.object(Reign, "begin", earlier):
-        yield
-
-
-@contextlib.contextmanager
 def a_request_goes_past_the_head() -> Off:
     """A new request is granted where holds leave room, whoever waits."""
 
@@ -181,6 +163,3 @@ RULES = {
     "sent": (the_client_counts_from_the_answer, 3),
 }
 """As MUTANTS, by a word of the sentence."""
-
-HARMLESS = {"propose": (the_base_is_taken_at_propose, 3)}
-"""Can be switched off without a fault. Here to be tried: --mutant propose."""

@@ -24,8 +24,7 @@ from lockd.raft import codec
 from lockd.raft.journal import NO_OP
 
 from .client import Operator, SimClient
-from .mutants import MUTANTS
-from .mutants_of_rules import HARMLESS
+from .mutants import HARMLESS, MUTANTS
 from .network import Network
 from .node import SimNode
 from .referee import Referee, Violation
