@@ -115,10 +115,10 @@ class Calls:
         try:
             return await future
         except asyncio.CancelledError:
-            if future.done() and parked.key:  # the answer had come
-                self.take_back(parked.call, parked.key)
-            else:
+            if not future.done():
                 self.leave(parked.call, broke_off=True)
+            elif future.exception() is None and parked.key:  # the answer had come
+                self.take_back(parked.call, parked.key)
             raise
 
     def leave(self, call: Call, *, broke_off: bool) -> None:

@@ -144,6 +144,7 @@ class _Loop:
         return asyncio.Task(coro, loop=self._itself, **kwargs)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """A dead process fails no more: what it never got to look at goes when it is collected, whenever that is."""
         error = context.get("exception")
-        if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
+        if self._process.alive and isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
             self._process.world.failure = error
