@@ -267,6 +267,7 @@ class _Node:
         deadline = asyncio.get_running_loop().time() + DRAIN_S
         while asyncio.get_running_loop().time() < deadline:
             self._replica.calls.send_away()
+            self._replica.calls.flush()
             leads = self._replica.engine.is_leader and self._replica.connected
             if not leads and not self._replica.calls.in_work:
                 return

@@ -4,6 +4,7 @@ Limits are checked against what this node has applied, which lags by the command
 one by as much as its caller may have in flight.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ class Caller:
     identity: str = ""
 
 
+OWN_ID_YOUNG_S = 200.0
+"""Less than it takes an id to become too old."""
+
+
 class Patience(NamedTuple):
     """How long a call may take, in seconds."""
 
@@ -78,8 +83,10 @@ class Admission:
         come back makes its ids from a clock that lies behind; TOO_OLD for so young an id proves that nothing was
         done, and by then the clock is right.
         """
+        begun = time.monotonic()
         outcome = await self._commit(make, caller, patience)
         if outcome is o.Refusal.TOO_OLD and has_own_id:
+            _check_young(begun)
             outcome = await self._commit(make, caller, patience)
         return _answer(outcome)
 
@@ -183,6 +190,7 @@ class Pending:
 
     __slots__ = (
         "_admission",
+        "_begun",
         "_call",
         "_caller",
         "_command",
@@ -206,6 +214,7 @@ class Pending:
         self._admission, self._make, self._done = admission, make, done
         self._caller, self._patience, self._has_own_id = caller, patience, has_own_id
         self._outcome: o.Outcome | RaftError | None = None
+        self._begun = time.monotonic()
         self._command: c.Command
         self._call: c.Call
 
@@ -244,6 +253,7 @@ class Pending:
 
     def _try_again(self) -> None:
         try:
+            _check_young(self._begun)
             self.send()
         except Refused as refused:
             self._outcome = o.Refusal.TOO_OLD
@@ -260,6 +270,12 @@ class Pending:
         except Refused as refused:
             answer = refused
         self._done(answer)
+
+
+def _check_young(begun: float) -> None:
+    """An id made at `begun` that is too old by now may have been carried out, and its record gone since."""
+    if time.monotonic() - begun > OWN_ID_YOUNG_S:
+        raise Refused(Reason.OUTCOME_UNKNOWN)
 
 
 def check_limit(name: str, used: int, bound: int) -> None:

@@ -37,9 +37,12 @@ class Parked:
     done: Done
     key: Key | None
     """Of an Acquire without a session, which is withdrawn when its caller goes; else None."""
+    opens_node: bool = field(default=False, kw_only=True)
     parked_s: float | None = 0.0
     timer: asyncio.TimerHandle | None = None
     is_queued: bool = False
+    is_unsure: bool = False
+    """Of what became of it while it was queued: it is sent again until that is known."""
     sent_to: tuple[int, int] | None = None
     """(leader, term) that it was sent to last."""
     sent_at: float = 0.0
@@ -54,6 +57,8 @@ class Gone:
     since: float
     is_withdrawing: bool = True
     """A withdrawal is on its way, or waits for its time."""
+    is_waiting: bool = False
+    """For its client to come back."""
     was_seen: bool = False
     """Parked or granted, meanwhile: the withdrawal on its way may come before that."""
 
@@ -73,6 +78,7 @@ class Calls:
     _waiting: dict[int, Parked] = field(default_factory=dict)
     """Those that are queued without a session: they need this node's lease."""
     _opened_at: float = float("-inf")
+    _opening: Parked | None = None
     _swept_at: float = 0.0
     _swept_for: tuple[int, int] | None = None
 
@@ -115,7 +121,7 @@ class Calls:
         try:
             return await future
         except asyncio.CancelledError:
-            if not future.done():
+            if future.cancelled() or not future.done():  # cancelling a task cancels what it waits for
                 self.leave(parked.call, broke_off=True)
             elif future.exception() is None and parked.key:  # the answer had come
                 self.take_back(parked.call, parked.key)
@@ -178,14 +184,16 @@ class Calls:
         parked = self._parked.get(number)
         if parked is None:
             if isinstance(outcome, Queued | Granted):
-                self._see_again(answer.call)
+                self._see_again(answer)
         elif outcome is Refusal.STALE_EPOCH:
-            self._unsent[number] = parked
+            self._send_again(parked)
         elif outcome is Refusal.STALE_NODE:
-            self._opened_at = float("-inf")
-            self._open_node()
-            self._unsent[number] = parked
+            if not parked.opens_node:
+                self._opened_at = float("-inf")
+                self._open_node()
+            self._send_again(parked)
         elif isinstance(outcome, Queued):
+            parked.is_unsure = False
             if not parked.is_queued:
                 self._note_queued(parked)
                 parked.done(outcome)
@@ -211,17 +219,22 @@ class Calls:
             if now - gone.since < FORGET_S:
                 break
             del self._gone[number]
-        self._gone[call.number] = Gone(key, now)
+        self._gone[call.number] = Gone(key, now, is_waiting=delay_s > 0)
         if delay_s:
-            asyncio.get_running_loop().call_later(delay_s, self._withdraw, call)
+            asyncio.get_running_loop().call_later(delay_s, self._withdraw_waiting, call)
         else:
+            self._withdraw(call)
+
+    def _withdraw_waiting(self, call: Call) -> None:
+        gone = self._gone.get(call.number)
+        if gone and gone.is_waiting:
             self._withdraw(call)
 
     def _withdraw(self, call: Call) -> None:
         gone = self._gone.get(call.number)
         if gone is None:
             return
-        gone.is_withdrawing, gone.was_seen = True, False
+        gone.is_withdrawing, gone.is_waiting, gone.was_seen = True, False, False
 
         def done(_: Outcome | RaftError) -> None:
             gone.is_withdrawing = False
@@ -230,15 +243,26 @@ class Calls:
 
         self._submit(lambda own: Withdraw(call=own, key=gone.key, ended=call), done, None)
 
-    def _see_again(self, call: Call) -> None:
-        """A call whose caller has gone was parked or granted: only a withdrawal that is applied later undoes that."""
-        gone = self._gone.get(call.number)
+    def _see_again(self, answer: Answer) -> None:
+        """A call whose caller has gone was parked or granted: only a withdrawal that is applied later undoes that.
+
+        A call that parks after it was answered was taken over by another attempt, and then by a late copy of itself:
+        nobody waits for it, and nobody was told of a grant.
+        """
+        gone = self._gone.get(answer.call.number)
         if gone is None:
-            return
-        if gone.is_withdrawing:
+            if isinstance(answer.outcome, Queued) and answer.key:
+                self._withdraw_later(answer.call, answer.key, COME_BACK_S)
+        elif gone.is_withdrawing:
             gone.was_seen = True
         else:
-            self._withdraw(call)
+            self._withdraw(answer.call)
+
+    def flush(self) -> None:
+        """Before the node stops: withdrawals that wait for their clients to come back are proposed now."""
+        for number, gone in self._gone.items():
+            if gone.is_waiting:
+                self._withdraw(Call(self.node, self.life, number))
 
     # -- this node's lease
 
@@ -248,16 +272,29 @@ class Calls:
             self._open_node()
 
     def _open_node(self) -> None:
-        """In the same entry as, and before, what is registered after it."""
+        """In the same entry as, and before, what is registered after it. One at a time is on its way."""
         now = self.clock.monotonic()
-        if now - self._opened_at >= NODE_LEASE_S:
+        if self._opening is None and now - self._opened_at >= NODE_LEASE_S:
             self._opened_at = now
-            self._submit(lambda call: OpenNode(call=call), _nobody, None)
+            self._opening = self._submit(lambda call: OpenNode(call=call), self._opened, None)
+            self._opening.opens_node = True
+
+    def _opened(self, _: Outcome | RaftError) -> None:
+        self._opening = None
 
     # -- on their way
 
     def send_all_again(self) -> None:
-        self._unsent = dict(self._parked)
+        """What became of the calls here is not known: the state came as a whole."""
+        for parked in self._parked.values():
+            self._send_again(parked)
+        for number, gone in list(self._gone.items()):
+            if not gone.is_withdrawing:
+                self._withdraw(Call(self.node, self.life, number))
+
+    def _send_again(self, parked: Parked) -> None:
+        parked.is_unsure = parked.is_queued
+        self._unsent[parked.call.number] = parked
 
     def to_send(self, leader: tuple[int, int], now: float) -> Iterator[Parked]:
         """Those that this leader has not been sent, or not answered in time; each counts as sent from now on.
@@ -276,11 +313,7 @@ class Calls:
         self._swept_for, self._swept_at = leader, now
         is_other = leader[0] != self.node
         for number, parked in self._parked.items():
-            if parked.is_queued:
+            if parked.is_queued and not parked.is_unsure:
                 continue
             if parked.sent_to != leader or (is_other and now - parked.sent_at >= RESEND_S):
                 self._unsent[number] = parked
-
-
-def _nobody(_: Outcome | RaftError) -> None:
-    """Waits for a node's lease."""

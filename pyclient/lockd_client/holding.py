@@ -243,9 +243,11 @@ class Holding(Watched):
             raise LockLost(name)
         try:
             answer = yield calls.unlock(token, gone=Gone.FINISH)
-        except (Unavailable, OutcomeUnknown):
+        except (Unavailable, OutcomeUnknown) as error:
+            # Under the same id where it may have been done: a new one would take a second count off.
+            request = error.request if isinstance(error, OutcomeUnknown) else None
             with self.driver.inside() as engine:
-                engine.background(calls.unlock(token), now())
+                engine.background(calls.unlock(token, request=request), now())
             raise
         if not answer.released:
             with self.driver.inside() as engine:

@@ -244,11 +244,13 @@ class Referee:
             for token, client in self._kept.items():
                 if token not in node.replica.state.holds:
                     raise Violation(f"{client}: token {token} was granted for good and is gone")
+            if left := len(node.replica.calls):
+                raise Violation(f"node {node.id} still has {left} calls, and no client is left")
             leaked = [hold.token for hold in node.replica.state.holds.values() if hold.owner not in dead]
             if leaked:
                 raise Violation(f"tokens {leaked} are held, and none of their clients knows")
-            if left := node.replica.state.waiters:
-                raise Violation(f"waiters are left behind: {list(left)}")
+            if waiting := node.replica.state.waiters:
+                raise Violation(f"waiters are left behind: {list(waiting)}")
 
 
 def _is_on_disk(node: "SimNode", index: int) -> bool:
