@@ -247,6 +247,20 @@ def test_an_outcome_that_stays_unknown_is_cancelled_in_the_background(node: Fake
         eventually(lambda: not node.holds, 10)
 
 
+def test_a_release_in_doubt_goes_on_under_its_own_id(node: FakeNode) -> None:
+    """Under another one it would take a second count off a re-entrant hold."""
+    with LockdClient(port=node.port, timeout=0.4) as client:
+        lock = client.lock("a", ttl=30)
+        lock.acquire()
+        node.after.extend([BROKE_OFF] * 200)
+        with pytest.raises(OutcomeUnknown):
+            lock.release()
+        before = len(node.calls(lockd_pb2.UnlockRequest))
+        node.after.clear()
+        eventually(lambda: len(node.calls(lockd_pb2.UnlockRequest)) > before, 10)
+        assert len({call.request.sequence for call in node.calls(lockd_pb2.UnlockRequest)}) == 1
+
+
 def test_an_interrupted_acquire_leaves_nothing_behind(node: FakeNode, client: LockdClient) -> None:
     client.try_lock("a", ttl=0)
     main = threading.get_ident()
