@@ -2,7 +2,7 @@
 
 A turn: what peers sent is handed to the engine, the engine ticks (commits and applies), calls are sent on their
 way, a leader closes its open batch into one entry, everything that changed is written with one sync, and only
-then messages and answers leave. While the write is under way nothing is delivered and nothing ticks.
+then messages (but a leader's entries) and answers leave. Until it is written nothing is delivered, nothing ticks.
 """
 
 import asyncio

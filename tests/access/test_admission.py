@@ -222,3 +222,24 @@ def test_an_id_of_the_nodes_own_survives_a_clock_that_lies_behind():
     asker.cluster.until(lambda: len(ended) == 2)
     assert isinstance(ended["by task"], o.Granted)
     assert isinstance(ended["by callback"], o.Granted)
+
+
+def test_an_id_of_the_nodes_own_that_has_grown_old_is_in_doubt(monkeypatch: pytest.MonkeyPatch):
+    """TOO_OLD proves nothing then: the command may have been carried out, and its record gone since."""
+    monkeypatch.setattr("lockd.access.admission.OWN_ID_YOUNG_S", -1.0)
+    asker = Asker()
+    asker.cluster.run(400.0)
+    asker.cluster.do(range(1))
+    old = acquire("a")
+    ended: list[object] = []
+
+    async def commit() -> None:
+        try:
+            make = lambda call: replace(old, call=call, request=request(b"old", 1))  # noqa: E731 - a Make
+            await asker.admission.commit(make, CALLER, Patience(1.0), has_own_id=True)
+        except Refused as refused:
+            ended.append(refused.reason)
+
+    asker.leader.process.call(lambda: asker.leader.process.start(commit()))
+    asker.cluster.until(lambda: ended)
+    assert ended == [Reason.OUTCOME_UNKNOWN]
