@@ -2,26 +2,36 @@
 
 from lockd.config.load import load
 from lockd.config.values import (
+    Auth,
+    CertificateGrant,
     Compaction,
     Config,
     ConfigError,
+    DeclaredToken,
     Flags,
     Limits,
     NodeAddress,
     Persistence,
+    RoleName,
     Timing,
+    Tls,
     address,
 )
 
 __all__ = [
+    "Auth",
+    "CertificateGrant",
     "Compaction",
     "Config",
     "ConfigError",
+    "DeclaredToken",
     "Flags",
     "Limits",
     "NodeAddress",
     "Persistence",
+    "RoleName",
     "Timing",
+    "Tls",
     "address",
     "load",
 ]

@@ -91,6 +91,54 @@ class Limits:
     default_deadline_ms: int = 10_000
 
 
+ClientCertificates = Literal["none", "required"]
+RoleName = Literal["read", "lock", "admin"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Files in PEM, read again when they change. They serve clients and peers, and identify this node to its peers.
+
+    ca: the authorities whose certificates are believed, of peers and, where they are required, of clients.
+    """
+
+    ca: Path
+    cert: Path
+    key: Path
+    client_certificates: ClientCertificates = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredToken:
+    """A bearer token of cluster.yml. Those of one name are one caller. prefixes: of names; none: all names.
+
+    file: where the secret is, where the hash is not given itself; read again when it changes.
+    """
+
+    name: str
+    role: RoleName
+    prefixes: tuple[str, ...] = ()
+    sha256: bytes
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateGrant:
+    """What the owner of a client certificate of this name may do."""
+
+    name: str
+    role: RoleName
+    prefixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """Who may call. Where a node has none, whoever reaches it may do everything."""
+
+    tokens: tuple[DeclaredToken, ...] = ()
+    certificates: tuple[CertificateGrant, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flags:
     """The command line of `lockd serve`."""
@@ -121,5 +169,7 @@ class Config:
     timing: Timing
     compaction: Compaction
     limits: Limits
+    tls: Tls | None = None
+    auth: Auth | None = None
     peer_secret: bytes = field(default=b"", repr=False)
     warnings: tuple[str, ...] = ()

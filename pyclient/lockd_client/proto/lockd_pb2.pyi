@@ -48,6 +48,13 @@ class EventKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_WAITING: _ClassVar[EventKind]
     EVENT_LEFT: _ClassVar[EventKind]
     EVENT_DELAY_ENDED: _ClassVar[EventKind]
+
+class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROLE_UNSPECIFIED: _ClassVar[Role]
+    READ: _ClassVar[Role]
+    LOCK: _ClassVar[Role]
+    ADMIN: _ClassVar[Role]
 EXCLUSIVE: Mode
 SHARED: Mode
 OUTCOME_UNSPECIFIED: Outcome
@@ -75,6 +82,10 @@ EVENT_BROKEN: EventKind
 EVENT_WAITING: EventKind
 EVENT_LEFT: EventKind
 EVENT_DELAY_ENDED: EventKind
+ROLE_UNSPECIFIED: Role
+READ: Role
+LOCK: Role
+ADMIN: Role
 
 class RequestId(_message.Message):
     __slots__ = ("id", "not_after_ms", "client", "sequence", "answered_below", "answered")
@@ -109,7 +120,7 @@ class Want(_message.Message):
     def __init__(self, name: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ...) -> None: ...
 
 class Holder(_message.Message):
-    __slots__ = ("name", "token", "owner", "acquired_ms", "ttl_ms", "lease_remaining_ms", "reason", "metadata", "mode", "session_id", "agent", "count", "names")
+    __slots__ = ("name", "token", "owner", "acquired_ms", "ttl_ms", "lease_remaining_ms", "reason", "metadata", "mode", "session_id", "agent", "count", "names", "identity")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -130,6 +141,7 @@ class Holder(_message.Message):
     AGENT_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     NAMES_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     token: int
     owner: str
@@ -143,10 +155,11 @@ class Holder(_message.Message):
     agent: str
     count: int
     names: int
-    def __init__(self, name: _Optional[str] = ..., token: _Optional[int] = ..., owner: _Optional[str] = ..., acquired_ms: _Optional[int] = ..., ttl_ms: _Optional[int] = ..., lease_remaining_ms: _Optional[int] = ..., reason: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., mode: _Optional[_Union[Mode, str]] = ..., session_id: _Optional[int] = ..., agent: _Optional[str] = ..., count: _Optional[int] = ..., names: _Optional[int] = ...) -> None: ...
+    identity: str
+    def __init__(self, name: _Optional[str] = ..., token: _Optional[int] = ..., owner: _Optional[str] = ..., acquired_ms: _Optional[int] = ..., ttl_ms: _Optional[int] = ..., lease_remaining_ms: _Optional[int] = ..., reason: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., mode: _Optional[_Union[Mode, str]] = ..., session_id: _Optional[int] = ..., agent: _Optional[str] = ..., count: _Optional[int] = ..., names: _Optional[int] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class Waiter(_message.Message):
-    __slots__ = ("name", "mode", "position", "owner", "session_id", "agent", "since_ms", "until_ms", "reason", "metadata")
+    __slots__ = ("name", "mode", "position", "owner", "session_id", "agent", "since_ms", "until_ms", "reason", "metadata", "identity")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +177,7 @@ class Waiter(_message.Message):
     UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     mode: Mode
     position: int
@@ -174,7 +188,8 @@ class Waiter(_message.Message):
     until_ms: int
     reason: str
     metadata: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., position: _Optional[int] = ..., owner: _Optional[str] = ..., session_id: _Optional[int] = ..., agent: _Optional[str] = ..., since_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., reason: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    identity: str
+    def __init__(self, name: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., position: _Optional[int] = ..., owner: _Optional[str] = ..., session_id: _Optional[int] = ..., agent: _Optional[str] = ..., since_ms: _Optional[int] = ..., until_ms: _Optional[int] = ..., reason: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., identity: _Optional[str] = ...) -> None: ...
 
 class CycleLink(_message.Message):
     __slots__ = ("owner", "session_id", "agent", "name")
@@ -496,7 +511,7 @@ class WatchResponse(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[Event, _Mapping]]] = ..., revision: _Optional[int] = ..., clock_ms: _Optional[int] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("revision", "kind", "wants", "clock_ms", "token", "owner", "session_id", "reason", "by")
+    __slots__ = ("revision", "kind", "wants", "clock_ms", "token", "owner", "session_id", "reason", "by", "by_identity", "by_credential")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     WANTS_FIELD_NUMBER: _ClassVar[int]
@@ -506,6 +521,8 @@ class Event(_message.Message):
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     BY_FIELD_NUMBER: _ClassVar[int]
+    BY_IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    BY_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     revision: int
     kind: EventKind
     wants: _containers.RepeatedCompositeFieldContainer[Want]
@@ -515,7 +532,9 @@ class Event(_message.Message):
     session_id: int
     reason: str
     by: str
-    def __init__(self, revision: _Optional[int] = ..., kind: _Optional[_Union[EventKind, str]] = ..., wants: _Optional[_Iterable[_Union[Want, _Mapping]]] = ..., clock_ms: _Optional[int] = ..., token: _Optional[int] = ..., owner: _Optional[str] = ..., session_id: _Optional[int] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...
+    by_identity: str
+    by_credential: str
+    def __init__(self, revision: _Optional[int] = ..., kind: _Optional[_Union[EventKind, str]] = ..., wants: _Optional[_Iterable[_Union[Want, _Mapping]]] = ..., clock_ms: _Optional[int] = ..., token: _Optional[int] = ..., owner: _Optional[str] = ..., session_id: _Optional[int] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ..., by_identity: _Optional[str] = ..., by_credential: _Optional[str] = ...) -> None: ...
 
 class StreamRequest(_message.Message):
     __slots__ = ("operations",)
@@ -610,7 +629,14 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("node_id", "version", "role", "leader_id", "leader_address", "term", "epoch", "clock_ms", "commit_index", "applied_index", "first_log_index", "last_log_index", "held_locks", "request_records", "machine_version", "peers", "waiters", "sessions", "revision")
+    __slots__ = ("node_id", "version", "role", "leader_id", "leader_address", "term", "epoch", "clock_ms", "commit_index", "applied_index", "first_log_index", "last_log_index", "held_locks", "request_records", "machine_version", "peers", "waiters", "sessions", "revision", "refused")
+    class RefusedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -630,6 +656,7 @@ class StatusResponse(_message.Message):
     WAITERS_FIELD_NUMBER: _ClassVar[int]
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     node_id: int
     version: str
     role: str
@@ -649,7 +676,8 @@ class StatusResponse(_message.Message):
     waiters: int
     sessions: int
     revision: int
-    def __init__(self, node_id: _Optional[int] = ..., version: _Optional[str] = ..., role: _Optional[str] = ..., leader_id: _Optional[int] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., epoch: _Optional[int] = ..., clock_ms: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_log_index: _Optional[int] = ..., last_log_index: _Optional[int] = ..., held_locks: _Optional[int] = ..., request_records: _Optional[int] = ..., machine_version: _Optional[int] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., waiters: _Optional[int] = ..., sessions: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    refused: _containers.ScalarMap[str, int]
+    def __init__(self, node_id: _Optional[int] = ..., version: _Optional[str] = ..., role: _Optional[str] = ..., leader_id: _Optional[int] = ..., leader_address: _Optional[str] = ..., term: _Optional[int] = ..., epoch: _Optional[int] = ..., clock_ms: _Optional[int] = ..., commit_index: _Optional[int] = ..., applied_index: _Optional[int] = ..., first_log_index: _Optional[int] = ..., last_log_index: _Optional[int] = ..., held_locks: _Optional[int] = ..., request_records: _Optional[int] = ..., machine_version: _Optional[int] = ..., peers: _Optional[_Iterable[_Union[Peer, _Mapping]]] = ..., waiters: _Optional[int] = ..., sessions: _Optional[int] = ..., revision: _Optional[int] = ..., refused: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Peer(_message.Message):
     __slots__ = ("node_id", "address", "connected", "match_index")
@@ -662,3 +690,73 @@ class Peer(_message.Message):
     connected: bool
     match_index: int
     def __init__(self, node_id: _Optional[int] = ..., address: _Optional[str] = ..., connected: bool = ..., match_index: _Optional[int] = ...) -> None: ...
+
+class CreateTokenRequest(_message.Message):
+    __slots__ = ("name", "role", "prefixes", "secret_sha256", "request")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    SECRET_SHA256_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    role: Role
+    prefixes: _containers.RepeatedScalarFieldContainer[str]
+    secret_sha256: bytes
+    request: RequestId
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., prefixes: _Optional[_Iterable[str]] = ..., secret_sha256: _Optional[bytes] = ..., request: _Optional[_Union[RequestId, _Mapping]] = ...) -> None: ...
+
+class CreateTokenResponse(_message.Message):
+    __slots__ = ("token_id", "clock_ms")
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_MS_FIELD_NUMBER: _ClassVar[int]
+    token_id: int
+    clock_ms: int
+    def __init__(self, token_id: _Optional[int] = ..., clock_ms: _Optional[int] = ...) -> None: ...
+
+class ListTokensRequest(_message.Message):
+    __slots__ = ("after", "limit")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    limit: int
+    def __init__(self, after: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListTokensResponse(_message.Message):
+    __slots__ = ("tokens", "next", "clock_ms")
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_MS_FIELD_NUMBER: _ClassVar[int]
+    tokens: _containers.RepeatedCompositeFieldContainer[AccessToken]
+    next: int
+    clock_ms: int
+    def __init__(self, tokens: _Optional[_Iterable[_Union[AccessToken, _Mapping]]] = ..., next: _Optional[int] = ..., clock_ms: _Optional[int] = ...) -> None: ...
+
+class AccessToken(_message.Message):
+    __slots__ = ("token_id", "name", "role", "prefixes", "created_ms", "created_by")
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    token_id: int
+    name: str
+    role: Role
+    prefixes: _containers.RepeatedScalarFieldContainer[str]
+    created_ms: int
+    created_by: str
+    def __init__(self, token_id: _Optional[int] = ..., name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., prefixes: _Optional[_Iterable[str]] = ..., created_ms: _Optional[int] = ..., created_by: _Optional[str] = ...) -> None: ...
+
+class RevokeTokenRequest(_message.Message):
+    __slots__ = ("token_id",)
+    TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    token_id: int
+    def __init__(self, token_id: _Optional[int] = ...) -> None: ...
+
+class RevokeTokenResponse(_message.Message):
+    __slots__ = ("revoked", "clock_ms")
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_MS_FIELD_NUMBER: _ClassVar[int]
+    revoked: bool
+    clock_ms: int
+    def __init__(self, revoked: bool = ..., clock_ms: _Optional[int] = ...) -> None: ...

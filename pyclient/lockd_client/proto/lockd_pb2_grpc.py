@@ -698,3 +698,167 @@ class ClusterService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class AccessServiceStub(object):
+    """Who may do what. For admins whose token has no prefixes.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateToken = channel.unary_unary(
+                '/lockd.v1.AccessService/CreateToken',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.CreateTokenRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.CreateTokenResponse.FromString,
+                _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/lockd.v1.AccessService/ListTokens',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.ListTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeToken = channel.unary_unary(
+                '/lockd.v1.AccessService/RevokeToken',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.RevokeTokenRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.RevokeTokenResponse.FromString,
+                _registered_method=True)
+
+
+class AccessServiceServicer(object):
+    """Who may do what. For admins whose token has no prefixes.
+    """
+
+    def CreateToken(self, request, context):
+        """The secret is made by the caller and never sent: the cluster keeps its SHA-256.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """Tokens that were created so, in the order of their ids; those that cluster.yml declares are not among them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeToken(self, request, context):
+        """From the answer on nothing is done with this token. What was done with it stays.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AccessServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateToken,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.CreateTokenRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.CreateTokenResponse.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.ListTokensRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'RevokeToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeToken,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.RevokeTokenRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.RevokeTokenResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'lockd.v1.AccessService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('lockd.v1.AccessService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class AccessService(object):
+    """Who may do what. For admins whose token has no prefixes.
+    """
+
+    @staticmethod
+    def CreateToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.AccessService/CreateToken',
+            lockd__client_dot_proto_dot_lockd__pb2.CreateTokenRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.CreateTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.AccessService/ListTokens',
+            lockd__client_dot_proto_dot_lockd__pb2.ListTokensRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.AccessService/RevokeToken',
+            lockd__client_dot_proto_dot_lockd__pb2.RevokeTokenRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.RevokeTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
