@@ -141,8 +141,8 @@ def close_session(message: pb.CloseSessionRequest, call: c.Call, caller: str) ->
     return c.CloseSession(call=call, caller=caller, session=message.session_id)
 
 
-def renew(message: pb.RenewRequest, call: c.Call, _caller: str) -> c.Renew:
-    return c.Renew(call=call, token=message.token, ttl_ms=message.ttl_ms)
+def renew(message: pb.RenewRequest, call: c.Call, caller: str) -> c.Renew:
+    return c.Renew(call=call, caller=caller, token=message.token, ttl_ms=message.ttl_ms)
 
 
 def is_locked(message: pb.IsLockedRequest, call: c.Call, _caller: str) -> c.IsLocked:

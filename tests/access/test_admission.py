@@ -162,7 +162,7 @@ def test_every_refusal_has_its_reason():
         (acquire("b", session=99), Reason.SESSION_ENDED),
         (acquire("other name", b"used"), Reason.ID_REUSED),
         (replace(acquire("b"), request=request(b"late", not_after_ms=1)), Reason.TOO_OLD),
-        (c.Renew(call=CALL, token=2, ttl_ms=5_000), Reason.NO_LEASE),
+        (c.Renew(call=CALL, caller="", token=2, ttl_ms=5_000), Reason.NO_LEASE),
     ],
 )
 def test_what_is_no_answer_is_an_error(command, reason):
@@ -178,7 +178,7 @@ def test_what_is_no_answer_is_an_error(command, reason):
     [
         (c.IsLocked(call=CALL, name="a"), Reason.NO_ANSWER),
         (c.Get(call=CALL, name="a"), Reason.NO_ANSWER),
-        (c.Renew(call=CALL, token=1, ttl_ms=2_000), Reason.OUTCOME_UNKNOWN),
+        (c.Renew(call=CALL, caller="", token=1, ttl_ms=2_000), Reason.OUTCOME_UNKNOWN),
         (c.KeepAlive(call=CALL, caller="", session=1), Reason.OUTCOME_UNKNOWN),
         (acquire("a"), Reason.OUTCOME_UNKNOWN),
     ],

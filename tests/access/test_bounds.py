@@ -99,7 +99,7 @@ def test_what_is_within_its_bounds_passes(command):
         (release(session=5, agent="t1"), "name is empty; it takes 1 to 512 bytes"),
         (release(session=5, token=1), "token stands beside a session_id; a hold is named by one of them"),
         (release(session=5, name="a", agent="t1", force=True), "token is missing; force takes the token of the hold"),
-        (c.Renew(call=CALL, token=1, ttl_ms=0), "ttl_ms is 0; it takes 2000 to 86400000"),
+        (c.Renew(call=CALL, caller="", token=1, ttl_ms=0), "ttl_ms is 0; it takes 2000 to 86400000"),
         (c.OpenSession(call=CALL, request=request(), ttl_ms=0), "ttl_ms is 0; it takes 2000 to 86400000"),
         (c.KeepAlive(call=CALL, caller="", session=0), "session_id is missing; it is what OpenSession answered"),
         (c.CloseSession(call=CALL, caller="", session=0), "session_id is missing; it is what OpenSession answered"),
