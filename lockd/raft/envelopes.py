@@ -10,13 +10,14 @@ from lockd.proto import peers_pb2 as pb
 from .errors import CodecError
 from .guard import Message
 from .journal import NO_OP
+from .proposals import Proposal
 
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Commands, each encoded, for the leader's next entry."""
+    """For the leader's next entry."""
 
-    commands: tuple[bytes, ...]
+    proposals: tuple[Proposal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ class Envelope:
 def encode(envelope: Envelope) -> bytes:
     message = pb.Envelope(term=envelope.term, sequence=envelope.sequence)
     match envelope.content:
-        case Propose(commands):
-            message.propose.commands.extend(commands)
+        case Propose(proposals):
+            for command, credential in proposals:
+                message.propose.proposals.add(command=command, credential=credential)
         case Ask():
             message.ask.SetInParent()
         case Report(blank, last_index):
@@ -109,7 +111,7 @@ def _content(what: str, message: pb.Envelope) -> Content:
     body: Any = getattr(message, what)
     match what:
         case "propose":
-            return Propose(tuple(body.commands))
+            return Propose(tuple([Proposal(each.command, each.credential) for each in body.proposals]))
         case "ask":
             return Ask()
         case "report":

@@ -41,11 +41,11 @@ class WatchedReplica(Replica):
     """Called each time that this leader has closed an entry with commands."""
 
     def _close_entry(self) -> None:
-        waiting = len(self._open.waiting)
+        waiting = len(self._open)
         super()._close_entry()
         if self.reign and self.reign.begun:
             self.referee.stamped(self.reign.term, int(self.reign._reading_ms))
-        if len(self._open.waiting) < waiting and self.on_close:
+        if len(self._open) < waiting and self.on_close:
             self.on_close()
 
     def _note_applied(self, index: int, term: int, entry: c.Entry, applied: Applied) -> None:
