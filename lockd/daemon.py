@@ -21,7 +21,9 @@ from grpc_reflection.v1alpha import reflection
 
 from lockd import __version__
 from lockd.access.admission import Admission
+from lockd.access.authority import Authority
 from lockd.access.feed import Feed
+from lockd.access.refusal import Counted
 from lockd.clock import SystemClock
 from lockd.config import Config, address
 from lockd.persistence.errors import StoreCorrupt, StoreError
@@ -32,10 +34,12 @@ from lockd.raft.engine import Timing
 from lockd.raft.errors import Fatal, JournalCorrupt
 from lockd.raft.replica import Replica, Settings
 from lockd.raft.transport import TcpLink
+from lockd.server.callers import Callers
 from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
-from lockd.server.rpc import generic_handler
-from lockd.server.service import LockService
+from lockd.server.methods import ACCESS_METHODS
+from lockd.server.rpc import Edge, generic_handler
+from lockd.server.service import Service
 from lockd.server.stream import Streams
 from lockd.server.watch import Watches
 from lockd_client.proto import lockapi_pb2, lockd_pb2
@@ -57,6 +61,9 @@ KEEPALIVE = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 """A connection whose other end has vanished breaks within 15 s, and what waits on it is withdrawn."""
+
+MESSAGE_ROOM = 4
+"""So many times limits.message_bytes are read, so that what is too long gets our answer; gRPC refuses the rest."""
 
 COLLECTOR_THRESHOLDS = (10_000, 10, 1_000)
 """Of Python's cyclic garbage collector. A full collection looks at every row of the state, about 240 ms for 100,000
@@ -114,6 +121,7 @@ class _Node:
         worker: ThreadPoolExecutor,
     ) -> None:
         self._config = config
+        self._authority = Authority(config.auth, lambda: self._replica.state)
         rng = random.Random()
         self._link = TcpLink(
             config.me.id,
@@ -134,13 +142,16 @@ class _Node:
             rng=rng,
             offload=offload,
             settings=_settings(config),
+            judge=self._authority.judge,
         )
         limits = config.limits
-        self._admission = Admission(self._replica, limits)
+        self._admission = Admission(self._replica, limits, self._authority)
         self._feed = Feed(self._replica.state.scalars.revision, limits.events_kept_max, limits.watchers_max)
         self._replica.news.publish = self._feed.publish
         self._health = health.aio.HealthServicer()
         self._server = self._make_server(rng)
+        self._known: frozenset[int] = frozenset()
+        """The tokens of the log, when it was looked at last."""
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -174,26 +185,31 @@ class _Node:
     # -- start
 
     def _make_server(self, rng: random.Random) -> grpc.aio.Server:
+        limits = self._config.limits
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", self._config.limits.message_bytes),
+                ("grpc.max_receive_message_length", MESSAGE_ROOM * limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
                 *KEEPALIVE,
             ]
         )
-        cluster = ClusterService(self._replica, {node.id: node.endpoint for node in self._config.nodes}, __version__)
-        service = LockService(self._admission, rng)
-        self._streams = Streams(service, cluster, self._config.limits)
+        authority, counted = self._authority, Counted()
+        addresses = {node.id: node.endpoint for node in self._config.nodes}
+        cluster = ClusterService(self._replica, addresses, __version__, authority, counted)
+        service = Service(self._admission, rng)
+        self._streams = Streams(service, cluster, limits, authority, counted)
+        self._watches = Watches(self._feed, self._admission)
         services: dict[ServiceDescriptor, tuple[object, ...]] = {
-            _LOCKD["LockService"]: (service, self._streams, Watches(self._feed, self._admission)),
+            _LOCKD["LockService"]: (service, self._streams, self._watches),
+            _LOCKD["AccessService"]: (Service(self._admission, rng, ACCESS_METHODS),),
             _LOCKD["ClusterService"]: (cluster,),
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
+        edge = Edge(Callers(authority), counted, lambda: cluster.leader_address, limits.message_bytes)
         server.add_generic_rpc_handlers(
             tuple(
-                generic_handler(descriptor, implementations, lambda: cluster.leader_address)
-                for descriptor, implementations in services.items()
+                generic_handler(descriptor, implementations, edge) for descriptor, implementations in services.items()
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -240,6 +256,7 @@ class _Node:
             if serving != replica.reaches_leader:
                 serving = not serving
                 await self._set_health(serving=serving)
+            self._end_unknown_callers()
             leader = replica.engine.leader if serving else None
             if leader != told:
                 told = leader
@@ -248,6 +265,14 @@ class _Node:
                 remind_at = loop.time() + JOIN_REMINDER_S
                 log.info("joining: this node's store is new, every other member is asked", missing=replica.missing)
             await asyncio.sleep(WATCH_S)
+
+    def _end_unknown_callers(self) -> None:
+        """Streams and watches of tokens that were revoked. What they ask for is refused anyway."""
+        known = frozenset(self._replica.state.credentials)
+        if not self._known <= known:
+            self._streams.end_unknown()
+            self._watches.end_unknown()
+        self._known = known
 
     async def _set_health(self, *, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse

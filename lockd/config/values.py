@@ -78,6 +78,8 @@ class Limits:
     sessions_per_caller_max: int = 10_000
     calls_per_caller_max: int = 10_000
     """Calls of one caller that this node works on; those that wait for locks do not count."""
+    waits_per_caller_max: int = 10_000
+    """Calls of one caller that wait for locks through this node."""
     records_per_caller_max: int = 1_000_000
     """Request ids on record. Unlocking may go up to twice these two, so that what is held can be freed."""
     streams_max: int = 10_000
@@ -85,6 +87,10 @@ class Limits:
     stream_operations_max: int = 10_000
     """Of one stream and not answered yet, those that wait for locks included."""
     watchers_max: int = 1_000
+    connections_max: int = 10_000
+    """Of clients, on this node."""
+    tokens_max: int = 1_000
+    """That were created through the log."""
     events_kept_max: int = 10_000
     """By this node, for watchers: how far back one may begin, and how far one may fall behind."""
     list_page_max: int = 1000

@@ -182,7 +182,7 @@ def test_a_lost_stream_withdraws_what_waits_without_a_session_and_ends_no_sessio
         left = await node.waiters("a", 1)
         assert left.waiters[0].session_id == session
         await async_eventually(lambda: not node.streams._open, WITHIN_S)
-        assert node.admission._in_flight[""] == 0
+        assert node.admission._in_work[""] == 0
 
     on_a_node(scenario)
 
