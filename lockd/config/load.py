@@ -8,8 +8,11 @@ from pathlib import Path
 
 from lockd.config.cluster_file import DEFAULT_PORT, PORT_MAX, ClusterFile, parse, split_address
 from lockd.config.secret import checked_secret, read_secret, users_secret
+from lockd.config.security import read_tokens
 from lockd.config.validate import exposed, validate
-from lockd.config.values import Config, ConfigError, Flags, NodeAddress
+from lockd.config.values import Auth, Config, ConfigError, Flags, NodeAddress, Tls
+from lockd.pki import files as certificates
+from lockd.pki.checks import CertificateError
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -20,11 +23,20 @@ def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Config:
     cluster = _alone(flags) if flags.cluster is None else parse(_read(flags.cluster), str(flags.cluster))
     config = resolve(cluster, flags, environ, is_of_this_machine)
     secret, warnings = _peer_secret(cluster, config, environ)
-    return replace(config, peer_secret=secret, warnings=config.warnings + warnings)
+    if config.tls is not None:
+        warnings += _certificate_warnings(config.tls, config.me, cluster.source)
+    auth = config.auth
+    if auth is not None:
+        auth, said = read_tokens(auth, cluster.source)
+        warnings += said
+    return replace(config, auth=auth, peer_secret=secret, warnings=config.warnings + warnings)
 
 
 def resolve(cluster: ClusterFile, flags: Flags, environ: Mapping[str, str], is_local: Callable[[str], bool]) -> Config:
-    """Everything but the peers' secret. is_local: whether a host is an address of this machine. Raises ConfigError."""
+    """Everything but what is in files: the peers' secret, the tokens' secrets, certificates. Raises ConfigError.
+
+    is_local: whether a host is an address of this machine.
+    """
     me = _choose_me(cluster, flags, environ, is_local)
     listen_host, listen_port = split_address(flags.listen, "--listen") if flags.listen else (me.host, me.port)
     config = Config(
@@ -38,6 +50,8 @@ def resolve(cluster: ClusterFile, flags: Flags, environ: Mapping[str, str], is_l
         timing=cluster.timing,
         compaction=cluster.compaction,
         limits=cluster.limits,
+        tls=_tls(cluster, me),
+        auth=_auth(cluster),
     )
     if cluster.peer_secret is not None and cluster.peer_secret_file is not None:
         raise ConfigError("peer_secret", "stands beside peer_secret_file; keep one of them", cluster.source)
@@ -136,6 +150,25 @@ def _beside(cluster: ClusterFile, path: str, field: str) -> Path:
         raise ConfigError(field, f"{path!r}: {error}", cluster.source) from error
 
 
+def _tls(cluster: ClusterFile, me: NodeAddress) -> Tls | None:
+    """With the files of this node."""
+    if cluster.tls is None:
+        return None
+    paths = {name: str(getattr(cluster.tls, name)).replace("{id}", str(me.id)) for name in ("ca", "cert", "key")}
+    return replace(cluster.tls, **{name: _beside(cluster, path, f"tls.{name}") for name, path in paths.items()})
+
+
+def _auth(cluster: ClusterFile) -> Auth | None:
+    """With the places of its files."""
+    if cluster.auth is None:
+        return None
+    tokens = [
+        token if token.file is None else replace(token, file=_beside(cluster, str(token.file), f"auth.tokens[{place}]"))
+        for place, token in enumerate(cluster.auth.tokens)
+    ]
+    return replace(cluster.auth, tokens=tuple(tokens))
+
+
 def _user_dir(environ: Mapping[str, str], variable: str, below_home: str, instead: str) -> Path:
     given = environ.get(variable, "")
     if given and Path(given).is_absolute():
@@ -149,7 +182,11 @@ def _user_dir(environ: Mapping[str, str], variable: str, below_home: str, instea
 def _warnings(cluster: ClusterFile, flags: Flags, config: Config) -> tuple[str, ...]:
     found = []
     if beyond := exposed(config):
-        found.append(f"insecure: no TLS on {', '.join(beyond)}: anybody who reaches it can take and release locks")
+        found.append(_insecure(config, ", ".join(beyond)))
+    if config.auth is not None and not any(
+        each.role == "admin" for each in (*config.auth.tokens, *config.auth.certificates)
+    ):
+        found.append("auth: no token and no certificate has the role admin; nobody may break locks or make tokens")
     if len(config.nodes) % 2 == 0:
         count = len(config.nodes)
         found.append(f"nodes: {count} survive the loss of no more nodes than {count - 1} would; use an odd number")
@@ -160,6 +197,22 @@ def _warnings(cluster: ClusterFile, flags: Flags, config: Config) -> tuple[str, 
         if flags.data_dir is not None:
             found.append("--data-dir: is not used with --persistence memory")
     return tuple(found)
+
+
+def _insecure(config: Config, beyond: str) -> str:
+    if config.tls is not None:
+        return f"insecure: no tokens and no certificates on {beyond}: anybody who reaches it can take and release locks"
+    if config.auth is not None:
+        return f"insecure: no TLS on {beyond}: tokens travel in the clear, and whoever sees one can use it"
+    return f"insecure: no TLS on {beyond}: anybody who reaches it can take and release locks"
+
+
+def _certificate_warnings(tls: Tls, me: NodeAddress, source: str) -> tuple[str, ...]:
+    """Raises ConfigError where the files are not what this node needs."""
+    try:
+        return certificates.read(tls.ca, tls.cert, tls.key, me.id, me.host).warnings
+    except CertificateError as error:
+        raise ConfigError(error.field, error.what, source) from error
 
 
 def _peer_secret(cluster: ClusterFile, config: Config, environ: Mapping[str, str]) -> tuple[bytes, tuple[str, ...]]:
