@@ -10,7 +10,7 @@ from lockd.config.cluster_file import DEFAULT_PORT, PORT_MAX, ClusterFile, parse
 from lockd.config.secret import checked_secret, read_secret, users_secret
 from lockd.config.security import read_tokens
 from lockd.config.validate import exposed, validate
-from lockd.config.values import Auth, Config, ConfigError, Flags, NodeAddress, Tls
+from lockd.config.values import Auth, Config, ConfigError, Flags, NodeAddress, RoleName, Tls
 from lockd.pki import files as certificates
 from lockd.pki.checks import CertificateError
 
@@ -20,11 +20,10 @@ DEFAULT_HOST = "127.0.0.1"
 def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Config:
     """The configuration of this node; may make the per-user secret's file. Raises ConfigError."""
     environ = os.environ if environ is None else environ
-    cluster = _alone(flags) if flags.cluster is None else parse(_read(flags.cluster), str(flags.cluster))
+    cluster = _alone(flags) if flags.cluster is None else parse(read_cluster(flags.cluster), str(flags.cluster))
     config = resolve(cluster, flags, environ, is_of_this_machine)
     secret, warnings = _peer_secret(cluster, config, environ)
-    if config.tls is not None:
-        warnings += _certificate_warnings(config.tls, config.me, cluster.source)
+    warnings += check_certificates(config, cluster.source)
     auth = config.auth
     if auth is not None:
         auth, said = read_tokens(auth, cluster.source)
@@ -78,7 +77,8 @@ def _can_bind(family: int, place: tuple[str, int] | tuple[str, int, int, int] | 
     return True
 
 
-def _read(path: Path) -> str:
+def read_cluster(path: Path) -> str:
+    """Its text. Raises ConfigError."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -137,12 +137,12 @@ def _data_dir(cluster: ClusterFile, flags: Flags, environ: Mapping[str, str], me
     if flags.data_dir is not None:
         return flags.data_dir
     if cluster.data_dir is not None:
-        return _beside(cluster, cluster.data_dir, "data_dir") / str(me.id)
+        return beside(cluster, cluster.data_dir, "data_dir") / str(me.id)
     base = _user_dir(environ, "XDG_DATA_HOME", ".local/share", "--data-dir")
     return base / Path(cluster.source).stem / str(me.id) if cluster.source else base / "single"
 
 
-def _beside(cluster: ClusterFile, path: str, field: str) -> Path:
+def beside(cluster: ClusterFile, path: str, field: str) -> Path:
     """A path from the file is relative to the file's folder."""
     try:
         return Path(cluster.source).parent / Path(path).expanduser()
@@ -154,8 +154,12 @@ def _tls(cluster: ClusterFile, me: NodeAddress) -> Tls | None:
     """With the files of this node."""
     if cluster.tls is None:
         return None
-    paths = {name: str(getattr(cluster.tls, name)).replace("{id}", str(me.id)) for name in ("ca", "cert", "key")}
-    return replace(cluster.tls, **{name: _beside(cluster, path, f"tls.{name}") for name, path in paths.items()})
+
+    def place(path: Path, field: str) -> Path:
+        return beside(cluster, str(path).replace("{id}", str(me.id)), f"tls.{field}")
+
+    tls = cluster.tls
+    return replace(tls, ca=place(tls.ca, "ca"), cert=place(tls.cert, "cert"), key=place(tls.key, "key"))
 
 
 def _auth(cluster: ClusterFile) -> Auth | None:
@@ -163,7 +167,7 @@ def _auth(cluster: ClusterFile) -> Auth | None:
     if cluster.auth is None:
         return None
     tokens = [
-        token if token.file is None else replace(token, file=_beside(cluster, str(token.file), f"auth.tokens[{place}]"))
+        token if token.file is None else replace(token, file=beside(cluster, str(token.file), f"auth.tokens[{place}]"))
         for place, token in enumerate(cluster.auth.tokens)
     ]
     return replace(cluster.auth, tokens=tuple(tokens))
@@ -183,10 +187,8 @@ def _warnings(cluster: ClusterFile, flags: Flags, config: Config) -> tuple[str, 
     found = []
     if beyond := exposed(config):
         found.append(_insecure(config, ", ".join(beyond)))
-    if config.auth is not None and not any(
-        each.role == "admin" for each in (*config.auth.tokens, *config.auth.certificates)
-    ):
-        found.append("auth: no token and no certificate has the role admin; nobody may break locks or make tokens")
+    if config.auth is not None and "admin" not in _roles(config.auth):
+        found.append("auth: nothing there has the role admin: only a token that the cluster keeps can make more")
     if len(config.nodes) % 2 == 0:
         count = len(config.nodes)
         found.append(f"nodes: {count} survive the loss of no more nodes than {count - 1} would; use an odd number")
@@ -199,6 +201,10 @@ def _warnings(cluster: ClusterFile, flags: Flags, config: Config) -> tuple[str, 
     return tuple(found)
 
 
+def _roles(auth: Auth) -> set[RoleName]:
+    return {token.role for token in auth.tokens} | {grant.role for grant in auth.certificates}
+
+
 def _insecure(config: Config, beyond: str) -> str:
     if config.tls is not None:
         return f"insecure: no tokens and no certificates on {beyond}: anybody who reaches it can take and release locks"
@@ -207,8 +213,11 @@ def _insecure(config: Config, beyond: str) -> str:
     return f"insecure: no TLS on {beyond}: anybody who reaches it can take and release locks"
 
 
-def _certificate_warnings(tls: Tls, me: NodeAddress, source: str) -> tuple[str, ...]:
-    """Raises ConfigError where the files are not what this node needs."""
+def check_certificates(config: Config, source: str) -> tuple[str, ...]:
+    """Warnings. Raises ConfigError where the files are not what this node needs."""
+    tls, me = config.tls, config.me
+    if tls is None:
+        return ()
     try:
         return certificates.read(tls.ca, tls.cert, tls.key, me.id, me.host).warnings
     except CertificateError as error:
@@ -221,5 +230,5 @@ def _peer_secret(cluster: ClusterFile, config: Config, environ: Mapping[str, str
     if cluster.peer_secret is not None:
         return checked_secret(cluster.peer_secret.encode(), "peer_secret", cluster.source), ()
     if cluster.peer_secret_file is not None:
-        return read_secret(_beside(cluster, cluster.peer_secret_file, "peer_secret_file"), cluster.source)
+        return read_secret(beside(cluster, cluster.peer_secret_file, "peer_secret_file"), cluster.source)
     return users_secret(_user_dir(environ, "XDG_STATE_HOME", ".local/state", "peer_secret_file")), ()

@@ -45,7 +45,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "limits.default_deadline_ms": (100, 60 * MINUTE_MS),
 }
 
-_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
 def validate(config: Config, source: str, *, has_secret: bool) -> None:
@@ -97,7 +97,7 @@ def _check_nodes(config: Config, source: str) -> None:
 
 
 def _check_listen(config: Config) -> None:
-    _check_host("--listen", config.listen_host, "")
+    check_host("--listen", config.listen_host, "")
     _check_port("--listen", config.listen_port, "", lowest=1)
     me = config.me
     for kind, port in (("http_port", me.http_port), ("peer_port", me.peer_port)):
@@ -109,7 +109,7 @@ def _check_node(node: NodeAddress, source: str, *, alone: bool) -> None:
     name = f"nodes: id {node.id}"
     if not 1 <= node.id <= ID_MAX:
         raise ConfigError(name, f"is not in 1 to {ID_MAX}", source)
-    _check_host(f"{name}: host", node.host, source)
+    check_host(f"{name}: host", node.host, source)
     if node.host in ("0.0.0.0", "::") and not alone:  # noqa: S104  # refused, not bound
         raise ConfigError(
             f"{name}: host",
@@ -121,8 +121,9 @@ def _check_node(node: NodeAddress, source: str, *, alone: bool) -> None:
     _check_port(f"{name}: http_port", node.http_port, source, lowest=0)
 
 
-def _check_host(name: str, host: str, source: str) -> None:
-    if not _HOST.fullmatch(host) or (":" in host and not _is_ip(host)):
+def check_host(name: str, host: str, source: str) -> None:
+    """Raises ConfigError."""
+    if not HOST.fullmatch(host) or (":" in host and not _is_ip(host)):
         raise ConfigError(name, f"{host!r} is not a host name or an address", source)
 
 
