@@ -175,5 +175,5 @@ def _end(protocol: int, ca: Path, cert: Path, key: Path) -> ssl.SSLContext:
     context.check_hostname = False  # the names are checked with messages of their own
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(os.fspath(ca))
-    context.load_cert_chain(os.fspath(cert), os.fspath(key))
+    context.load_cert_chain(os.fspath(cert), os.fspath(key), password="")  # never asks for one on a terminal
     return context
