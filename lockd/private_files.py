@@ -44,10 +44,10 @@ def write_new(*files: NewFile) -> None:
             for (path, _, _), name in zip(files, aside, strict=True):
                 os.link(name, path)
                 made.append(path)
-        except OSError:
-            for path in made:
-                path.unlink()
-            raise
+        except OSError as error:
+            for each in made:
+                each.unlink()
+            raise OSError(error.errno, error.strerror, str(path)) from error  # without the temporary file's name
 
 
 def replace(*files: NewFile) -> None:

@@ -1,6 +1,6 @@
 """certs: the files that the sections tls and auth of cluster.yml name, and more certificates of the same authority."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _AUTHORITY = "ca.crt"
 _DAYS_MAX = 3650
+_ID_MAX = 2**31  # validate.ID_MAX: importing it would load YAML for the client verbs too
 
 _ca_option = click.option(
     "--ca", type=click.Path(path_type=Path), metavar="DIR", help="The folder of the authority's ca.crt and ca.key."
@@ -100,7 +101,7 @@ def init_command(folder: Path | None, cluster: Path | None) -> None:
 @certs_command.command("node", short_help="Make or renew the certificate of one node.")
 @_cluster_option
 @_ca_option
-@click.option("--id", type=click.IntRange(min=1), metavar="N", required=True, help="The node's id in cluster.yml.")
+@click.option("--id", type=click.IntRange(1, _ID_MAX), metavar="N", required=True, help="The node's id in cluster.yml.")
 @click.option("--host", "hosts", multiple=True, metavar="HOST", help="A name or address of the node; may be repeated.")
 @_out_option("where cluster.yml says, or beside the authority")
 @_days_option(825)
@@ -179,7 +180,7 @@ def _authority(cluster: Path | None, ca: Path | None) -> "Place":
     )
 
 
-def _say(written: "list[Written]") -> None:
+def _say(written: "Iterable[Written]") -> None:
     for each in written:
         note = f" ({each.note})" if each.note else ""
         click.echo(f"{each.done:<10}  {escaped(str(each.path))}{note}")

@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -57,8 +57,11 @@ class ClusterCertificates:
             raise ConfigError("tls", "is missing: it names the files of certificates", self._source)
         return Place(config.tls.cert, config.tls.key), _hosts(config.me)
 
-    def make_missing(self) -> list[Written]:
-        """Nothing is made where something is amiss beforehand. Raises ConfigError, CannotIssue, OSError."""
+    def make_missing(self) -> Iterator[Written]:
+        """Each file when it has been made or looked at. Nothing is made where something is amiss beforehand.
+
+        Raises ConfigError, CannotIssue, OSError.
+        """
         first = next(iter(self._configs.values()))
         peer_secret = self._peer_secret_file()
         tokens = [token.file for token in first.auth.tokens if token.file is not None] if first.auth else []
@@ -67,12 +70,12 @@ class ClusterCertificates:
                 "tls", "is missing, and so are peer_secret_file and auth: there is nothing to make", self._source
             )
         self._refuse_twins(peer_secret)
-        written: list[Written] = []
         if first.tls is not None:
-            written += self._certificates()
+            yield from self._certificates()
         if peer_secret is not None:
-            written.append(_secret(peer_secret, new_secret))
-        return written + [_secret(path, new_token) for path in tokens]
+            yield _secret(peer_secret, new_secret)
+        for path in tokens:
+            yield _secret(path, new_token)
 
     def wrong(self) -> list[str]:
         """What `serve` would refuse in the files, in which old ones may stand beside those just made."""
@@ -93,12 +96,12 @@ class ClusterCertificates:
                 found.append(str(error))
         return found
 
-    def _certificates(self) -> list[Written]:
+    def _certificates(self) -> Iterator[Written]:
         authority = self.authority()
         nodes = {id: self.node(id) for id in self._configs}
         missing = [id for id, (place, _) in nodes.items() if not place.exists()]
         if authority.cert.exists() and not authority.key.exists() and not missing:
-            written = [Written(authority.cert, "left alone")]  # its key is kept elsewhere, and not needed
+            yield Written(authority.cert, "left alone")  # its key is kept elsewhere, and not needed
         elif authority.cert.exists() and not authority.key.exists():
             ids = ", ".join(map(str, missing))
             raise ConfigError(
@@ -108,10 +111,12 @@ class ClusterCertificates:
                 self._source,
             )
         else:
-            written = make_authority(authority)
+            yield from make_authority(authority)
         for id, (place, hosts) in nodes.items():
-            written += issue_node(authority, place, id, hosts, days=NODE_DAYS) if id in missing else left_alone(place)
-        return written
+            if id in missing:
+                yield from issue_node(authority, place, id, hosts, days=NODE_DAYS)
+            else:
+                yield from left_alone(place)
 
     def _peer_secret_file(self) -> Path | None:
         named = self._cluster.peer_secret_file

@@ -14,12 +14,16 @@ import grpc
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from lockd.cli import exits, main
 from lockd.config import Flags, load
+from lockd.config.validate import ID_MAX
 from lockd.pki.checks import subject_names
 from lockd.pki.files import read
+from lockd.pki.issuing import Place, make_authority
+from lockd.pki.making import CannotIssue
 from tests.cli.command import ROOT
 from tests.pki import forge
 
@@ -229,6 +233,28 @@ def test_a_folder_that_cannot_be_made(folder: Path) -> None:
     assert "Not a directory: 'cluster.yml/pki'" in said
 
 
+def test_what_was_made_before_it_failed_is_said(folder: Path) -> None:
+    Path("pki").mkdir()
+    Path("pki/node-2.key").symlink_to("nowhere")
+    result = certs("init", "--cluster", "cluster.yml")
+    assert (result.exit_code, result.stderr) == (exits.IO, "lockd: [Errno 17] File exists: 'pki/node-2.key'\n")
+    said = [line.split()[1] for line in result.stdout.splitlines()]
+    assert said == MADE[:4]
+    Path("pki/node-2.key").unlink()
+    assert sorted(path.name for path in Path("pki").iterdir()) == sorted(Path(name).name for name in said)
+
+
+def test_two_at_once_mix_nothing_up(folder: Path) -> None:
+    with futures.ThreadPoolExecutor(8) as pool:
+        for round in range(5):
+            place = Place.named(Path(f"pki{round}"), "ca")
+            ends = [pool.submit(make_authority, place) for _ in range(8)]
+            errors = [end.exception() for end in ends if end.exception()]
+            assert all(isinstance(error, FileExistsError | CannotIssue) for error in errors), errors
+            key = load_pem_private_key(place.key.read_bytes(), None)
+            assert x509.load_pem_x509_certificate(place.cert.read_bytes()).public_key() == key.public_key()
+
+
 # ---- node and client
 
 
@@ -324,6 +350,7 @@ def test_an_authority_that_has_expired(folder: Path) -> None:
         (exits.USAGE, ("client", "a", "--ca", "x", "--cluster", "y"), "Give either --cluster FILE or --ca DIR."),
         (exits.USAGE, ("node", "--ca", "pki", "--id", "1"), "Give the names and addresses under which the node is"),
         (exits.USAGE, ("node", "--ca", "pki", "--id", "0", "--host", "a"), "Invalid value for '--id'"),
+        (exits.USAGE, ("node", "--ca", "pki", "--id", str(ID_MAX + 1), "--host", "a"), "Invalid value for '--id'"),
         (exits.USAGE, ("client", "a", "--ca", "pki", "--days", "0"), "Invalid value for '--days'"),
         (exits.USAGE, ("client", "a", "--ca", "pki", "--days", "4000"), "Invalid value for '--days'"),
         (exits.CONFIG, ("node", "--ca", "pki", "--id", "1", "--host", "a b"), "--host: 'a b' is not a host name"),
