@@ -12,6 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from lockd.pki.names import CLIENT, NODE, names_node, node_uri, plain
 
 CHAIN_MAX = 10
+NAMES_MAX = 5
 
 ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
 
@@ -51,9 +52,13 @@ def chain(
     last = found[-1]
     what = f"{cert} " if last == own else f"{cert}: the intermediate certificate {_name(last.subject)} "
     if any(each.subject == last.issuer for each in authorities):
-        why = "the one of that name has another key, or may not issue certificates"
+        why = (
+            "the one of that name has another key, may not issue certificates, or signs in a way that is not supported"
+        )
     else:
-        why = f"there are {', '.join(_name(each.subject) for each in authorities)}"
+        more = len(authorities) - NAMES_MAX
+        why = f"there are {', '.join(_name(each.subject) for each in authorities[:NAMES_MAX])}"
+        why += f" and {more} more" if more > 0 else ""
     raise CertificateError(
         "tls.cert",
         f"{what}was not issued by an authority in {ca}: its issuer is {_name(last.issuer)}, and {why}. Intermediate "

@@ -26,6 +26,14 @@ CA, CERT, KEY = "tls.ca", "tls.cert", "tls.key"
 
 EXPIRES_SOON = timedelta(days=30)
 
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
 _TURNS = 4
 """Of each end; a handshake needs two."""
 
@@ -125,8 +133,11 @@ def _private_content(path: Path) -> tuple[bytes, tuple[str, ...]]:
 def _certificates(pem: bytes, path: Path, field: str) -> list[x509.Certificate]:
     try:
         found = x509.load_pem_x509_certificates(pem)
-        _ = found[0].extensions, found[0].public_key()  # they are decoded when they are asked for
-    except (ValueError, UnsupportedAlgorithm) as error:
+        _ = (
+            [(each.subject, each.issuer, each.extensions) for each in found],
+            found[0].public_key(),
+        )  # decoded when asked
+    except _UNREADABLE as error:
         what = "a certificate that is damaged" if b"-----BEGIN CERTIFICATE-----" in pem else "no certificate in PEM"
         raise CertificateError(field, f"{path} holds {what}") from error
     return found

@@ -87,7 +87,7 @@ def _authority(ca: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey |
         key = load_pem_private_key(ca.key, None)
     except TypeError as error:
         raise CannotIssue("its key is encrypted") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise CannotIssue("it is no certificate and private key in PEM") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise CannotIssue("its key is neither an EC nor an RSA key")

@@ -1,12 +1,18 @@
 """Files that will do, files that will not and what is said of them, and changes that are seen."""
 
+import base64
 import os
+import random
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 
 from lockd.pki.checks import CertificateError
 from lockd.pki.files import Material, Watched, read
@@ -164,6 +170,56 @@ def test_every_truncation_is_refused(files: Files) -> None:
 def test_a_damaged_certificate(files: Files) -> None:
     damaged = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     assert files.write(ROOT.cert, damaged, forge.node(ROOT).key).refusal().endswith("a certificate that is damaged")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_files_with_any_byte_changed_are_refused_or_taken(tmp_path: Path, seed: int) -> None:
+    """Parts of a certificate are decoded late, some of them by OpenSSL; no damage may come out as another error."""
+    rng = random.Random(seed)
+    authority = Authority(tmp_path)
+    paths = (authority.ca, *authority.node(1))
+    whole = [path.read_bytes() for path in paths]
+    refused = 0
+    for _ in range(150):
+        place = rng.randrange(3)
+        begin, body, end = re.fullmatch(rb"(-+BEGIN.*?-+\n)(.*)(-+END.*)", whole[place], re.DOTALL).groups()  # type: ignore[union-attr]
+        der = bytearray(base64.b64decode(body))
+        for _ in range(rng.randint(1, 4)):
+            der[rng.randrange(len(der))] = rng.randrange(256)
+        paths[place].write_bytes(begin + base64.encodebytes(der) + end)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # of serial numbers below zero
+            try:
+                read(*paths, 1, "127.0.0.1")
+            except CertificateError:
+                refused += 1
+        paths[place].write_bytes(whole[place])
+    assert refused > 100
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x7c"),  # its version
+        (b"\x06\x03\x55\x1d\x25", b"\x06\x03\x55\x1d\x11"),  # the extension for its uses: names again
+        (b"\x0c\x04root", b"\x0c\x04\xff\xffot"),  # its issuer
+    ],
+)
+def test_damage_that_is_found_late(files: Files, old: bytes, new: bytes) -> None:
+    node = forge.node(ROOT)
+    der = node.certificate.public_bytes(Encoding.DER)
+    assert old in der
+    damaged = (
+        b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der.replace(old, new)) + b"-----END CERTIFICATE-----\n"
+    )
+    assert files.write(ROOT.cert, damaged, node.key).refusal().endswith("node.crt holds a certificate that is damaged")
+
+
+def test_a_long_list_of_authorities_is_cut(files: Files) -> None:
+    others = b"".join(forge.authority(f"other {number}").cert for number in range(7))
+    node = forge.node(ROOT)
+    said = files.write(others, node.cert, node.key).refusal()
+    assert '"other 4" and 2 more. Intermediate' in said
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602])
