@@ -23,7 +23,7 @@ LEVELS = ("debug", "info", "warning", "error")
 @click.option("--listen", metavar="HOST:PORT", help="Where to serve clients. Default: what the file says.")
 @click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where to keep log and locks.")
 @click.option("--persistence", type=click.Choice(["leveldb", "memory"]), default="leveldb", show_default=True)
-@click.option("--insecure", is_flag=True, help="Listen beyond loopback without TLS.")
+@click.option("--insecure", is_flag=True, help="Listen beyond loopback without TLS, or with it for everybody.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )

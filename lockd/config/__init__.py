@@ -1,6 +1,7 @@
 """What a node is told: cluster.yml, environment and flags become one frozen, validated Config."""
 
 from lockd.config.load import load
+from lockd.config.security import reread_tokens
 from lockd.config.values import (
     Auth,
     CertificateGrant,
@@ -34,4 +35,5 @@ __all__ = [
     "Tls",
     "address",
     "load",
+    "reread_tokens",
 ]
