@@ -9,12 +9,11 @@ propose, by all that was committed before. After a revocation has been answered 
 
 import hashlib
 import hmac
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lockd.config import Auth, DeclaredToken, RoleName
+from lockd.config import NAME, NAME_IS, Auth, DeclaredToken, RoleName
 from lockd.machine import commands as c
 from lockd.machine.commands import Role
 from lockd.machine.outcomes import Refusal
@@ -26,9 +25,6 @@ from .refusal import Reason, Refused
 _TOKEN, _FILE, _CERT = "token:", "file:", "cert:"
 _HASH_DIGITS = 32
 """Of a declared token's hash, in its credential: as many as tell them apart."""
-
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@:-]{0,63}")
-"""What an identity may be called."""
 
 _ROLES: Mapping[RoleName, Role] = {"read": Role.READ, "lock": Role.LOCK, "admin": Role.ADMIN}
 
@@ -127,9 +123,7 @@ class Authority:
         """Of a client certificate that was verified. Raises Refused."""
         if not NAME.fullmatch(name):
             raise Refused(
-                Reason.UNAUTHENTICATED,
-                "the client certificate's name cannot be an identity: 1 to 64 of A-Z a-z 0-9 . _ @ : -, beginning with "
-                "a letter or a digit",
+                Reason.UNAUTHENTICATED, f"the client certificate's name cannot be an identity: it takes {NAME_IS}"
             )
         if not self.is_open and name not in self._certificates:
             raise Refused(

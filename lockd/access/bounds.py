@@ -4,11 +4,10 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from lockd.config import Limits
+from lockd.config import NAME, NAME_IS, Limits
 from lockd.machine import commands as c
 from lockd.machine.constants import LOCK_DELAY_MAX_MS, SET_MAX, TOKEN_MAX
 
-from .authority import NAME
 from .refusal import Reason, Refused
 
 REQUEST_ID_BYTES_MAX = 64
@@ -125,7 +124,7 @@ def _check_check_token(ask: c.CheckToken, limits: Limits) -> None:
 
 def _check_create_credential(ask: c.CreateCredential, limits: Limits) -> None:
     if not NAME.fullmatch(ask.name):
-        raise _invalid("name", "is no identity: 1 to 64 of A-Z a-z 0-9 . _ @ : -, beginning with a letter or a digit")
+        raise _invalid("name", f"is no identity: it takes {NAME_IS}")
     if len(ask.prefixes) > PREFIXES_MAX:
         raise _invalid("prefixes", f"has {len(ask.prefixes)}; the bound is {PREFIXES_MAX}")
     for place, prefix in enumerate(ask.prefixes):

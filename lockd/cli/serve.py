@@ -1,5 +1,6 @@
 """serve: flags -> Config -> the daemon."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,7 @@ def serve_command(
         exits.fail(escaped(str(error)), exits.CONFIG)
     for warning in config.warnings:
         structlog.get_logger("lockd").warning(warning)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would write a line of its own for each bad connection
     from lockd.daemon import serve
 
-    sys.exit(serve(config))
+    sys.exit(serve(config, lambda: load(flags)))

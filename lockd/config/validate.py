@@ -41,8 +41,6 @@ RANGES: dict[str, tuple[int, int]] = {
     "limits.streams_max": (1, 1_000_000),
     "limits.stream_operations_max": (1, 1_000_000),
     "limits.watchers_max": (0, 100_000),
-    "limits.connections_max": (10, 1_000_000),
-    "limits.tokens_max": (1, 100_000),
     "limits.events_kept_max": (1, 10_000_000),
     "limits.list_page_max": (1000, 10_000),  # lockd_client asks for pages of 1000
     "limits.default_deadline_ms": (100, 60 * MINUTE_MS),

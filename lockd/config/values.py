@@ -91,10 +91,6 @@ class Limits:
     stream_operations_max: int = 10_000
     """Of one stream and not answered yet, those that wait for locks included."""
     watchers_max: int = 1_000
-    connections_max: int = 10_000
-    """Of clients, on this node."""
-    tokens_max: int = 1_000
-    """That were created through the log."""
     events_kept_max: int = 10_000
     """By this node, for watchers: how far back one may begin, and how far one may fall behind."""
     list_page_max: int = 1000

@@ -6,6 +6,7 @@ that reads slowly is not read from until it has caught up.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,10 @@ MESSAGE_BYTES_MAX = 1024 * 1024
 
 UNSENT_BYTES_MAX = 1024 * 1024
 """Of results that wait for the connection: beyond it nothing more is read from it."""
+
+
+Pace = Callable[[], Awaitable[None]]
+"""Waited for after each that was told to come back, so that not all come at once."""
 
 
 class Streams:
@@ -69,10 +74,11 @@ class Streams:
             if not self._authority.knows(stream.caller.credential):
                 stream.end(Refused(Reason.UNAUTHENTICATED, "the token was revoked"))
 
-    def move(self) -> None:
+    async def move(self, pace: Pace) -> None:
         """To other connections: each ends when what is in flight is answered, or waits for locks."""
-        for stream in self._open:
+        for stream in list(self._open):
             stream.end(Refused(Reason.RECONNECT))
+            await pace()
 
 
 class _Stream:

@@ -12,6 +12,7 @@ from lockd_client.proto import lockd_pb2 as pb
 
 from . import translate
 from .rpc import Send
+from .stream import Pace
 
 MESSAGE_BYTES_MAX = 1024 * 1024
 """Events share a message up to this size."""
@@ -49,10 +50,11 @@ class Watches:
             if not self._admission.authority.knows(credential):
                 watcher.fail(Refused(Reason.UNAUTHENTICATED, "the token was revoked"))
 
-    def move(self) -> None:
+    async def move(self, pace: Pace) -> None:
         """To other connections."""
-        for watcher in self._open:
+        for watcher in list(self._open):
             watcher.fail(Refused(Reason.RECONNECT))
+            await pace()
 
     def _messages(self, events: Sequence[Event], revision: int, sees: Callable[[str], bool]) -> Iterator[bytes]:
         """One that is not the last says the revision of its own last event: who saw no more goes on from there."""

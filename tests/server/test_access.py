@@ -247,6 +247,10 @@ def test_streams_and_watches_of_a_revoked_token_end():
     on_a_node(scenario)
 
 
+async def at_once() -> None:
+    pass
+
+
 def test_streams_that_are_to_move_end_when_only_waits_are_left():
     async def scenario(node: Node) -> None:
         await ask(node, ADMIN, "Lock", name="a")
@@ -255,8 +259,8 @@ def test_streams_that_are_to_move_end_when_only_waits_are_left():
         assert (await stream.result()).lock.outcome == pb.QUEUED
         watch = Talk(node.locks.Watch(pb.WatchRequest(), metadata=bearer(ADMIN)))
         await watch.read()
-        node.streams.move()
-        node.watches.move()
+        await node.streams.move(at_once)
+        await node.watches.move(at_once)
         for talk in (stream, watch):
             with pytest.raises(Refusal, match="RECONNECT"):
                 await talk.read()
