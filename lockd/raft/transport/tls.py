@@ -53,7 +53,7 @@ def contexts(ca: bytes, cert: bytes, key: bytes) -> tuple[ssl.SSLContext, ssl.SS
 
 def _load(context: ssl.SSLContext, ca: bytes, chain: str) -> None:
     try:
-        context.load_verify_locations(cadata=ca.decode("ascii"))
+        context.load_verify_locations(cadata=ca.decode("ascii", "ignore"))  # comments may be anything
     except (ssl.SSLError, ValueError) as error:
         raise ValueError("the authorities (ca) are no certificates in PEM") from error
     if not context.cert_store_stats()["x509_ca"]:
@@ -82,11 +82,8 @@ def names_in(certificate: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[
 _NOT_BELIEVED: Final = "it does not believe this node's certificate"
 
 _WORDS: Final = {
-    "BAD_RECORD_TYPE": NO_TLS,
     "HTTPS_PROXY_REQUEST": NO_TLS,
     "HTTP_REQUEST": NO_TLS,
-    "PACKET_LENGTH_TOO_LONG": NO_TLS,
-    "RECORD_LAYER_FAILURE": NO_TLS,
     "WRONG_VERSION_NUMBER": NO_TLS,
     "NO_PROTOCOLS_AVAILABLE": "it does not speak TLS 1.3",
     "TLSV1_ALERT_PROTOCOL_VERSION": "it does not speak TLS 1.3",
@@ -100,20 +97,14 @@ _WORDS: Final = {
     "TLSV1_ALERT_UNKNOWN_CA": f"{_NOT_BELIEVED}: its authority is unknown there",
 }
 
-_DISTRUST: Final = {
-    # OpenSSL's codes, X509_V_ERR_*
-    2: "its authority is unknown here",
-    18: "its authority is unknown here",
-    19: "its authority is unknown here",
-    20: "its authority is unknown here",
-    21: "its authority is unknown here",
-}
+_UNKNOWN_AUTHORITY: Final = (2, 18, 19, 20, 21)  # OpenSSL's codes: no issuer, self-signed, none of the chain known
 
 
 def explained(error: ssl.SSLError) -> LinkError:
     """In plain words, what one end found when the other's TLS failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        why = _DISTRUST.get(error.verify_code, error.verify_message)
+        unknown = error.verify_code in _UNKNOWN_AUTHORITY
+        why = "its authority is unknown here" if unknown else error.verify_message
         return DistrustError(f"its certificate is not believed: {why}")
     reason = error.reason or "unknown"
     return LinkError(_WORDS.get(reason) or f"TLS failed: {reason.replace('_', ' ').lower()}")
