@@ -82,6 +82,7 @@ class Dialled(asyncio.Protocol):
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._why = ""
+        self._deadline: asyncio.TimerHandle | None = None
         self.open = False
         self.opened: asyncio.Future[None] = self._loop.create_future()
         """Done at the Welcome, or at the end if there was none: ask `open` which it is."""
@@ -110,6 +111,8 @@ class Dialled(asyncio.Protocol):
         self.open = False
         self.distrusts = self.distrusts or isinstance(exc, DistrustError)
         self._pending.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
         if not self.opened.done():
             self.opened.set_result(None)
         if not self.closed.done():
@@ -126,11 +129,17 @@ class Dialled(asyncio.Protocol):
             self.outdated.set_result(None)
 
     def retire(self) -> None:
-        """Ends the connection when all that was sent on it has left."""
+        """Ends the connection when all that was sent on it has arrived.
+
+        It is the peer that closes it, within a handshake's time: what it says meanwhile, to a socket that is closed
+        already, would make the kernel throw away what has not left yet.
+        """
         if self._pending:
             self._flush()
         self.open = False
-        self._transport.close()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+            self._deadline = self._loop.call_later(2 * self._limits.handshake_s, self._transport.abort)
 
     def send(self, data: bytes) -> None:
         """One write for all frames of a turn of the loop. Raises ValueError for a frame no peer would accept."""

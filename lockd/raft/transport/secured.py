@@ -100,6 +100,9 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         self._tls.write(data)
         self._flush()
 
+    def write_eof(self) -> None:
+        self._below.write_eof()
+
     def close(self) -> None:
         self._closing = True
         self._below.close()
