@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from lockd.raft.errors import LinkError
 from lockd.raft.transport import TcpLink
 from lockd.raft.transport.frames import framed
-from lockd.raft.transport.handshake import RAFT, RAFT_NEXT
+from lockd.raft.transport.handshake import RAFT, RAFT_NEXT, Dialling
 from tests.certificates import Authority
 from tests.eventually import async_eventually
 from tests.raft.loops import on_each_loop, run_on
@@ -307,6 +307,40 @@ def test_one_that_supersedes_ends_all_before_it(loop):
             reborn.write(framed(b"reborn"))
             await async_eventually(lambda: events.data(2) == [b"reborn"], 5.0)
             await reborn.close()
+
+    run_on(loop, scenario())
+
+
+@on_each_loop
+def test_one_that_takes_over_sends_nothing_before_its_welcome(loop):
+    async def scenario():
+        async with links(1, members=2) as nodes:
+            link, events = nodes[1]
+            old = await Raw.authenticated(link, 2)
+            new = await Raw.dial(link)
+            hello = Dialling(me=2, peer=1, secret=SECRET, purpose=RAFT_NEXT).hello(await new.frame())
+            new.write(framed(hello) + framed(b"overtakes"))
+            await new.ended()
+            await old.ended()
+            assert events.frames == []
+
+    run_on(loop, scenario())
+
+
+@on_each_loop
+def test_one_that_was_shaking_hands_at_a_renewal_is_asked_to_dial_anew(loop, authority):
+    async def scenario():
+        security = {node: security_of(authority.ca, pair=authority.node(node)) for node in (1, 2)}
+        async with links(1, members=2, security=security.get) as nodes:
+            link, _ = nodes[1]
+            raw = await Raw.dial(link, security[2].client)
+            challenge = await raw.frame()
+            link.renew(security_of(authority.ca, pair=authority.node(1)))
+            handshake = Dialling(me=2, peer=1, secret=SECRET, purpose=RAFT)
+            raw.write(framed(handshake.hello(challenge)))
+            handshake.verify(await raw.frame())
+            assert await raw.frame() == b""
+            await raw.close()
 
     run_on(loop, scenario())
 

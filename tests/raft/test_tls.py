@@ -111,7 +111,8 @@ def test_a_link_that_is_no_peer_is_kept_out_on_both_sides_and_both_say_why(
         with capture_logs() as lines:
             async with links(1, members=2, security=security, body=body_of(b"secret"), handshake_s=1.0) as nodes:
                 honest, told = nodes[1]
-                other, seen = TcpLink(2, honest._addresses, SECRET, security=make(authority, foreign)), Events()
+                other = TcpLink(2, honest._addresses, SECRET, security=make(authority, foreign))
+                seen = Events(body_of(b"forged"))
                 await other.start(seen)
                 await async_eventually(lambda: dialled_why in reasons(lines, 1), 5.0)
                 await async_eventually(lambda: accepted_why in reasons(lines, None) | reasons(lines, 2), 5.0)

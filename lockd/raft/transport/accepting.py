@@ -38,6 +38,8 @@ class Accepted(asyncio.Protocol):
         self._host = "?"
         self.claim: Claim | None = None
         """Who it is, once that is proven."""
+        self.security = node.security
+        """What this node proved itself with."""
         self.number = 0
         self.previous: Accepted | None = None
         """The connection of the same peer that is read to its end before this one."""
@@ -252,10 +254,12 @@ class Door:
         self._raft[claim.from_node] = connection
         if previous is not None and claim.purpose == RAFT_NEXT:
             connection.wait_for(previous)
-            return
-        if previous is not None:
-            previous.end()
-        connection.begin()
+        else:
+            if previous is not None:
+                previous.end()
+            connection.begin()
+        if connection.security is not self.node.security:  # it was a stranger at the renewal
+            connection.ask_to_dial_anew()
 
     def leave(self, connection: Accepted) -> None:
         self._strangers.pop(connection, None)

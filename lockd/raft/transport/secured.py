@@ -13,7 +13,7 @@ from lockd.raft.errors import LinkError
 
 from .tls import DistrustError, Security, explained, names_in
 
-READ_BYTES: Final = 64 * 1024
+READ_BYTES: Final = 16 * 1024  # what a record holds at most
 
 # As TLS says "handshake failure". A dialler without TLS, which waits for its challenge, learns from it whom it reached.
 _ALERT: Final = bytes.fromhex("15 03 03 00 02 02 28")
@@ -39,8 +39,9 @@ class Secured(asyncio.Protocol, asyncio.Transport):
         self._names = security.names
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         context = security.server if server else security.client
+        name = host if context.check_hostname else None
         self._tls: ssl.SSLObject | None = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server, server_hostname=None if server else host
+            self._incoming, self._outgoing, server_side=server, server_hostname=name
         )
         self._shaken = False
         self._waiting: list[bytes] = []
