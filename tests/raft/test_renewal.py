@@ -247,6 +247,47 @@ def test_a_peer_that_does_not_believe_the_renewed_certificate_keeps_its_connecti
     run_on(loop, scenario())
 
 
+@on_each_loop
+def test_what_waits_to_be_sent_at_a_renewal_arrives(loop, authority):
+    async def scenario():
+        security = {node: security_of(authority.ca, pair=authority.node(node)) for node in (1, 2)}
+        async with links(2, security=security.get, handshake_s=20.0) as nodes:
+            await joined(nodes)
+            (one, _), (_, seen) = nodes[1], nodes[2]
+            before = one._diallers[2]._connection
+            frames = [bytes([number]) * 16 * 1024 * 1024 for number in range(3)]
+            one.renew(security_of(authority.ca, pair=authority.node(1)))
+            for frame in frames:
+                one.send(2, frame)
+            await async_eventually(lambda: one._diallers[2]._connection is not before, 20.0)
+            one.send(2, b"by the new one")
+            await async_eventually(lambda: len(seen.frames) == 4, 20.0)
+            assert seen.data(1) == [*frames, b"by the new one"]
+            assert len({number for _, number, _ in seen.frames}) == 2
+
+    run_on(loop, scenario())
+
+
+@on_each_loop
+def test_who_does_not_dial_anew_is_closed_after_the_grace(loop, authority):
+    async def scenario():
+        security = {node: security_of(authority.ca, pair=authority.node(node)) for node in (1, 2, 3)}
+        async with links(1, members=3, security=security.get, renewal_grace_s=0.3) as nodes:
+            link, events = nodes[1]
+            raw = await Raw.authenticated(link, 2, tls=security[2].client)
+            link.renew(security_of(authority.ca, pair=authority.node(1)))
+            after = await Raw.authenticated(link, 3, tls=security[3].client)
+            assert await raw.frame() == b""
+            with capture_logs() as lines:
+                await raw.ended()
+            assert [line["peer"] for line in lines if line["event"] == "connection closed"] == [2]
+            after.write(framed(b"stays"))
+            await async_eventually(lambda: events.data(3) == [b"stays"], 5.0)
+            await after.close()
+
+    run_on(loop, scenario())
+
+
 # --- what the door does with connections that take over
 
 

@@ -31,6 +31,7 @@ from tests.raft.wire import (
     links,
     raw_listener,
     security_of,
+    started,
 )
 
 
@@ -112,19 +113,16 @@ def test_a_link_that_is_no_peer_is_kept_out_on_both_sides_and_both_say_why(
             async with links(1, members=2, security=security, body=body_of(b"secret"), handshake_s=1.0) as nodes:
                 honest, told = nodes[1]
                 other = TcpLink(2, honest._addresses, SECRET, security=make(authority, foreign))
-                seen = Events(body_of(b"forged"))
-                await other.start(seen)
-                await async_eventually(lambda: dialled_why in reasons(lines, 1), 5.0)
-                await async_eventually(lambda: accepted_why in reasons(lines, None) | reasons(lines, 2), 5.0)
-                with pytest.raises(LinkError, match="node 1: ") as refusal:
-                    await exhaust(other.fetch(1, b"sha", 0))
-                assert dialled_why in str(refusal.value)
-                with pytest.raises(LinkError, match="node 2: "):
-                    await exhaust(honest.fetch(2, b"sha", 0))
-                honest.send(2, b"for node 2 only")
-                other.send(1, b"forged")
-                await async_eventually(lambda: ("down", 2) in told.told, 5.0)
-                await other.stop()
+                async with started(other, seen := Events(body_of(b"forged"))):
+                    await async_eventually(lambda: dialled_why in reasons(lines, 1), 20.0)
+                    await async_eventually(lambda: accepted_why in reasons(lines, None) | reasons(lines, 2), 20.0)
+                    with pytest.raises(LinkError, match="node 1: "):
+                        await exhaust(other.fetch(1, b"sha", 0))
+                    with pytest.raises(LinkError, match="node 2: "):
+                        await exhaust(honest.fetch(2, b"sha", 0))
+                    honest.send(2, b"for node 2 only")
+                    other.send(1, b"forged")
+                    await async_eventually(lambda: ("down", 2) in told.told, 5.0)
         told_of = [what for events in (told, seen) for what, _ in events.told]
         assert set(told_of) <= {"down", "refused"}
         assert told.frames == seen.frames == []
@@ -141,13 +139,10 @@ def test_no_failure_of_tls_counts_as_a_dead_process(loop, stranger, security, au
         addresses, limits = addresses_of(1, 2), Limits(handshake_s=0.5)
         wrong = STRANGERS[stranger][0](authority, foreign)
         two = TcpLink(2, addresses, SECRET, security=wrong, limits=limits)
-        await two.start(Events())
         one, told = TcpLink(1, addresses, SECRET, security=security(1), limits=limits), Events()
-        await one.start(told)
-        await async_eventually(lambda: one._diallers[2]._pause._failures > 3, 10.0)
-        assert told.told == [("down", 2)]
-        await one.stop()
-        await two.stop()
+        async with started(two, Events()), started(one, told):
+            await async_eventually(lambda: one._diallers[2]._pause._failures > 3, 20.0)
+            assert told.told == [("down", 2)]
 
     run_on(loop, scenario())
 
@@ -175,6 +170,18 @@ def test_a_certificate_without_the_secret_and_the_secret_without_a_certificate(l
     run_on(loop, scenario())
 
 
+def test_no_session_can_be_resumed(security):
+    """A resumed one would show no certificate, and outlive the authority that was believed when it began."""
+
+    async def scenario():
+        async with links(1, members=2, security=security) as nodes:
+            raw = await Raw.authenticated(nodes[1][0], 2, tls=security(2).client)
+            assert not raw._writer.get_extra_info("ssl_object").session.has_ticket
+            await raw.close()
+
+    asyncio.run(scenario())
+
+
 def test_tls_below_1_3_is_refused(security, authority):
     async def scenario():
         old = security(2).client
@@ -192,9 +199,8 @@ def test_tls_below_1_3_is_refused(security, authority):
 async def dialled_by_node_1(security, listens):
     async with raw_listener(listens.server) as (address, accepted):
         link, events = TcpLink(1, {**addresses_of(1, 3), 2: address}, SECRET, security=security(1)), Events()
-        await link.start(events)
-        yield events, accepted
-        await link.stop()
+        async with started(link, events):
+            yield events, accepted
 
 
 @on_each_loop

@@ -99,6 +99,15 @@ async def links(
             await link.stop()
 
 
+@asynccontextmanager
+async def started(link: TcpLink, events: Events) -> AsyncIterator[None]:
+    await link.start(events)
+    try:
+        yield
+    finally:
+        await link.stop()
+
+
 async def joined(nodes: Nodes) -> None:
     def each_to_each() -> bool:
         return all(link.connected(peer) for me, (link, _) in nodes.items() for peer in nodes if peer != me)
