@@ -304,7 +304,7 @@ class Replica:
                 log.warning("proposals dropped: too many wait for the log", peer=peer)
                 return
             try:
-                call = codec.decode_command(command).call  # what does not decode must not enter the log
+                call = codec.decode_proposal(command, peer)  # what cannot be applied must not enter the log
             except CodecError as error:
                 log.warning("proposal dropped", peer=peer, error=str(error))
                 continue
