@@ -16,8 +16,6 @@ from pathlib import Path
 import grpc
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from lockd import __version__
 from lockd.access.admission import Admission
@@ -36,6 +34,7 @@ from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
 from lockd.server.rpc import generic_handler
 from lockd.server.service import LockService
+from lockd.server.standard import HEALTH, REFLECTION, Health, Reflection
 from lockd.server.stream import Streams
 from lockd.server.watch import Watches
 from lockd_client.proto import lockapi_pb2, lockd_pb2
@@ -139,7 +138,6 @@ class _Node:
         self._admission = Admission(self._replica, limits)
         self._feed = Feed(self._replica.state.scalars.revision, limits.events_kept_max, limits.watchers_max)
         self._replica.news.publish = self._feed.publish
-        self._health = health.aio.HealthServicer()
         self._server = self._make_server(rng)
         self._stop = asyncio.Event()
 
@@ -190,21 +188,21 @@ class _Node:
             _LOCKD["ClusterService"]: (cluster,),
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
+        names = tuple(descriptor.full_name for descriptor in services)
+        self._health = Health(names, self._config.limits.watchers_max)
+        services[HEALTH] = (self._health,)
+        services[REFLECTION] = (Reflection((*names, HEALTH.full_name, REFLECTION.full_name)),)
         server.add_generic_rpc_handlers(
             tuple(
                 generic_handler(descriptor, implementations, lambda: cluster.leader_address)
                 for descriptor, implementations in services.items()
             )
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        self._names = tuple(descriptor.full_name for descriptor in services)
-        reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
     async def _listen(self) -> None:
         config = self._config
         clients = address(config.listen_host, config.listen_port)
-        await self._set_health(serving=False)
         try:
             port = self._server.add_insecure_port(clients)
         except RuntimeError:
@@ -239,7 +237,7 @@ class _Node:
             replica = self._replica
             if serving != replica.reaches_leader:
                 serving = not serving
-                await self._set_health(serving=serving)
+                self._health.tell(serving=serving)
             leader = replica.engine.leader if serving else None
             if leader != told:
                 told = leader
@@ -249,12 +247,6 @@ class _Node:
                 log.info("joining: this node's store is new, every other member is asked", missing=replica.missing)
             await asyncio.sleep(WATCH_S)
 
-    async def _set_health(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse
-        now = status.SERVING if serving else status.NOT_SERVING
-        for name in ("", *self._names):
-            await self._health.set(name, now)
-
     # -- stop
 
     async def _drain(self) -> None:
@@ -262,7 +254,7 @@ class _Node:
         self._admission.is_stopping = True
         self._streams.end()
         self._feed.end()
-        await self._set_health(serving=False)
+        self._health.tell(serving=False)
         self._replica.hand_over()
         deadline = asyncio.get_running_loop().time() + DRAIN_S
         while asyncio.get_running_loop().time() < deadline:

@@ -23,6 +23,7 @@ class Reason(Enum):
     LIMIT_REACHED = "a limit of this node is reached; nothing was done"
     STOPPING = "this node is stopping; nothing was done"
     WAITS_ELSEWHERE = "this node is stopping and the wait goes on: ask another one, with the same request id"
+    UNKNOWN_SERVICE = "this node has no service of that name"
     INTERNAL = "a fault of lockd"
 
 

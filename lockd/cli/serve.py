@@ -1,5 +1,6 @@
 """serve: flags -> Config -> the daemon."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,8 @@ def serve_command(
         exits.fail(escaped(str(error)), exits.CONFIG)
     for warning in config.warnings:
         structlog.get_logger("lockd").warning(warning)
+    # gRPC's C core has a line for each odd header that a stranger sends, and reads this when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from lockd.daemon import serve
 
     sys.exit(serve(config))

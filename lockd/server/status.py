@@ -22,6 +22,7 @@ CODES = {
     Reason.LIMIT_REACHED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.STOPPING: grpc.StatusCode.UNAVAILABLE,
     Reason.WAITS_ELSEWHERE: grpc.StatusCode.UNAVAILABLE,
+    Reason.UNKNOWN_SERVICE: grpc.StatusCode.NOT_FOUND,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 

@@ -1,0 +1,92 @@
+"""Abuses real nodes, one surface at a time, and looks whether anybody else noticed.
+
+    python -m tests.fuzz.run --surface rpc --seconds 600 --seed 7
+
+A finding prints the seed and names a file with the steps that led to it; `--replay FILE` does them again. The seed
+alone gives the same examples, but not the same interleaving. Exits with 1 where something was found.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.fuzz import rpc
+from tests.fuzz.watching import GROWTH_MAX, Findings, Memory, Sentinel, Target, check_end
+from tests.integration.cluster import running
+
+LIMITS = {"calls_per_caller_max": 100_000, "records_per_caller_max": 10_000_000, "sessions_per_caller_max": 1_000_000}
+"""Without tokens everybody is one caller: what the fuzzer uses up must not keep the sentinel out."""
+
+
+def run_rpc(findings: Findings, seconds: float, folder: Path, steps: list[dict[str, object]] | None = None) -> str:
+    settings = {"limits": LIMITS, "compact_entries": 2_000}
+    with running(folder, 1, settings=settings) as cluster:
+        target = Target(cluster.nodes[1].endpoint)
+        sentinel = Sentinel(target, findings)
+        memory = Memory(cluster.nodes[1].pid)
+        try:
+            said = rpc.replay(target, findings, steps) if steps else rpc.fuzz(target, findings, seconds)
+        finally:
+            sentinel.stop()
+            memory.stop()
+        if cluster.nodes[1].is_running:
+            sentinel.check_held()
+        sentinel.close()
+        check_memory(memory, findings)
+        check_end(cluster, [1], findings)
+        return f"{said}; {told(sentinel)}; {memory}"
+
+
+def check_memory(memory: Memory, findings: Findings) -> None:
+    if memory.growth() > GROWTH_MAX:
+        findings.add(f"memory grew by {memory.growth() >> 20} MiB after the warm-up; the bound is {GROWTH_MAX >> 20}")
+
+
+def told(sentinel: Sentinel) -> str:
+    p50, p99 = sentinel.percentiles()
+    return f"another client: {len(sentinel.latencies)} calls, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+
+
+SURFACES: dict[str, Callable[..., str]] = {"rpc": run_rpc}
+
+
+def run(surface: str, seconds: float, seed: int, found: Path, steps: list[dict[str, object]] | None = None) -> Findings:
+    """Prints one line at the end. found: a folder for the steps of what is found."""
+    findings = Findings(surface, seed, found)
+    folder = Path(tempfile.mkdtemp(prefix="lockd-fuzz-"))
+    begun = time.monotonic()
+    try:
+        said = SURFACES[surface](findings, seconds, folder, **({"steps": steps} if steps else {}))
+    finally:
+        if findings.found:
+            print(f"the nodes' folders are kept in {folder}", flush=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    count = len(findings.found)
+    print(f"{surface}, seed {seed}, {time.monotonic() - begun:.0f} s: {count} findings; {said}", flush=True)
+    return findings
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--surface", choices=[*SURFACES], action="append", help="may be repeated; default: all")
+    parser.add_argument("--seconds", type=float, default=600.0, help="for each surface")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
+    parser.add_argument("--found", type=Path, default=Path(".fuzz"), help="where the steps of what is found are kept")
+    parser.add_argument("--replay", type=Path, help="a file of steps; with one --surface")
+    options = parser.parse_args()
+    steps = [json.loads(line) for line in options.replay.read_text().splitlines()] if options.replay else None
+    found = 0
+    for surface in options.surface or SURFACES:
+        found += len(run(surface, options.seconds, options.seed, options.found, steps).found)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
