@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz import rpc
+from tests.fuzz import disk, rpc
 from tests.fuzz.watching import GROWTH_MAX, Findings, Memory, Sentinel, Target, check_end
 from tests.integration.cluster import running
 
@@ -43,6 +43,10 @@ def run_rpc(findings: Findings, seconds: float, folder: Path, steps: list[dict[s
         return f"{said}; {told(sentinel)}; {memory}"
 
 
+def run_disk(findings: Findings, seconds: float, folder: Path, steps: list[dict[str, object]] | None = None) -> str:
+    return disk.fuzz(folder, findings, seconds, steps)
+
+
 def check_memory(memory: Memory, findings: Findings) -> None:
     if memory.growth() > GROWTH_MAX:
         findings.add(f"memory grew by {memory.growth() >> 20} MiB after the warm-up; the bound is {GROWTH_MAX >> 20}")
@@ -53,13 +57,14 @@ def told(sentinel: Sentinel) -> str:
     return f"another client: {len(sentinel.latencies)} calls, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
-SURFACES: dict[str, Callable[..., str]] = {"rpc": run_rpc}
+SURFACES: dict[str, Callable[..., str]] = {"rpc": run_rpc, "disk": run_disk}
 
 
 def run(surface: str, seconds: float, seed: int, found: Path, steps: list[dict[str, object]] | None = None) -> Findings:
     """Prints one line at the end. found: a folder for the steps of what is found."""
     findings = Findings(surface, seed, found)
-    folder = Path(tempfile.mkdtemp(prefix="lockd-fuzz-"))
+    memory = Path("/dev/shm")  # thousands of directories are made and damaged: no disk is needed for that
+    folder = Path(tempfile.mkdtemp(prefix="lockd-fuzz-", dir=memory if surface == "disk" and memory.is_dir() else None))
     begun = time.monotonic()
     try:
         said = SURFACES[surface](findings, seconds, folder, **({"steps": steps} if steps else {}))
