@@ -60,7 +60,7 @@ def fill(cluster: Cluster) -> None:
                     client=b"%016d" % life, sequence=number + 1, not_after_ms=2**60, answered_below=number
                 )
                 own = {"session_id": session, "agent": "x"} if number % 3 else {"ttl_ms": 86_400_000}
-                locks.Lock(pb.LockRequest(name=name, request=id, reason="why", metadata={"k": "v" * 50}, **own))  # type: ignore[arg-type]
+                locks.Lock(pb.LockRequest(name=name, request=id, reason="why", metadata={"k": "v" * 50}, **own))
             delayed = locks.Lock(pb.LockRequest(name=f"delayed/{life}", ttl_ms=60_000, lock_delay_ms=60_000)).token
             locks.Unlock(pb.UnlockRequest(token=delayed, force=True, reason="to see", owner="me"))
             waiting = locks.Lock.future(

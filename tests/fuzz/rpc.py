@@ -32,8 +32,6 @@ AT_ONCE = 100
 
 _C = grpc.StatusCode
 WITHOUT_REASON = {
-    _C.CANCELLED,  # we did
-    _C.DEADLINE_EXCEEDED,  # ours
     _C.RESOURCE_EXHAUSTED,  # a message, or metadata, beyond what gRPC takes
     _C.UNIMPLEMENTED,
     _C.UNAVAILABLE,  # a connection that ended with a call before it
@@ -276,6 +274,8 @@ class Abuser:
         name = str(dict(error.trailing_metadata() or ()).get("lockd-reason", ""))
         self.answers[f"{code.name} {name}".strip()] += 1
         said = f"{method.path} was answered {code.name} {name}: {details}"
+        if code in (_C.DEADLINE_EXCEEDED, _C.CANCELLED):
+            return  # ours, beside trailers that may have arrived already
         if not name:
             if code not in WITHOUT_REASON and details != CLIENTS_OWN:
                 self._findings.add(said, _written(step))
