@@ -22,6 +22,7 @@ from lockd.access.admission import Admission
 from lockd.access.feed import Feed
 from lockd.clock import SystemClock
 from lockd.config import Config, address
+from lockd.descriptors import connections
 from lockd.persistence.errors import StoreCorrupt, StoreError
 from lockd.persistence.leveldb import LevelStore
 from lockd.persistence.memory import MemoryShelf, MemoryStore
@@ -56,6 +57,15 @@ KEEPALIVE = (
     ("grpc.http2.max_ping_strikes", 0),
 )
 """A connection whose other end has vanished breaks within 15 s, and what waits on it is withdrawn."""
+
+IDLE = (
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+)
+"""A connection that says nothing, or on which nothing is asked, is closed, so that others find room."""
+
+CONNECTIONS_MAX = 10_000
+"""Of clients. One more is closed at once."""
 
 COLLECTOR_THRESHOLDS = (10_000, 10, 1_000)
 """Of Python's cyclic garbage collector. A full collection looks at every row of the state, about 240 ms for 100,000
@@ -177,7 +187,9 @@ class _Node:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", self._config.limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
+                ("grpc.max_allowed_incoming_connections", connections(CONNECTIONS_MAX)),
                 *KEEPALIVE,
+                *IDLE,
             ]
         )
         cluster = ClusterService(self._replica, {node.id: node.endpoint for node in self._config.nodes}, __version__)

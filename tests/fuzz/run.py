@@ -13,10 +13,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from tests.fuzz import disk, rpc
+from tests.fuzz import connections, disk, rpc
 from tests.fuzz.watching import GROWTH_MAX, Findings, Memory, Sentinel, Target, check_end
 from tests.integration.cluster import running
 
@@ -47,6 +48,21 @@ def run_disk(findings: Findings, seconds: float, folder: Path, steps: list[dict[
     return disk.fuzz(folder, findings, seconds, steps)
 
 
+def run_connections(
+    findings: Findings, seconds: float, folder: Path, *, phases: Sequence[str] | None = None, scale: float = 1.0
+) -> str:
+    """Each phase has a part of the time, and a node of its own. scale: of the numbers of connections."""
+    said = []
+    chosen = [phase for phase in connections.PHASES if not phases or phase.name in phases]
+    for place, phase in enumerate(chosen):
+        size = 3 if phase.peers else 1
+        with running(folder / str(place), size, settings={"limits": LIMITS}) as cluster:
+            part = seconds / len(chosen)
+            said.append(connections.fuzz_phase(phase, cluster, findings, part, scale))
+            check_end(cluster, [*cluster.nodes], findings)
+    return "\n  " + "\n  ".join(said)
+
+
 def check_memory(memory: Memory, findings: Findings) -> None:
     if memory.growth() > GROWTH_MAX:
         findings.add(f"memory grew by {memory.growth() >> 20} MiB after the warm-up; the bound is {GROWTH_MAX >> 20}")
@@ -57,17 +73,17 @@ def told(sentinel: Sentinel) -> str:
     return f"another client: {len(sentinel.latencies)} calls, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
-SURFACES: dict[str, Callable[..., str]] = {"rpc": run_rpc, "disk": run_disk}
+SURFACES: dict[str, Callable[..., str]] = {"rpc": run_rpc, "disk": run_disk, "connections": run_connections}
 
 
-def run(surface: str, seconds: float, seed: int, found: Path, steps: list[dict[str, object]] | None = None) -> Findings:
-    """Prints one line at the end. found: a folder for the steps of what is found."""
+def run(surface: str, seconds: float, seed: int, found: Path, **options: Any) -> Findings:
+    """Prints one line at the end. found: a folder for the steps of what is found. options: the surface's own."""
     findings = Findings(surface, seed, found)
     memory = Path("/dev/shm")  # thousands of directories are made and damaged: no disk is needed for that
     folder = Path(tempfile.mkdtemp(prefix="lockd-fuzz-", dir=memory if surface == "disk" and memory.is_dir() else None))
     begun = time.monotonic()
     try:
-        said = SURFACES[surface](findings, seconds, folder, **({"steps": steps} if steps else {}))
+        said = SURFACES[surface](findings, seconds, folder, **options)
     finally:
         if findings.found:
             print(f"the nodes' folders are kept in {folder}", flush=True)
@@ -81,6 +97,7 @@ def run(surface: str, seconds: float, seed: int, found: Path, steps: list[dict[s
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--surface", choices=[*SURFACES], action="append", help="may be repeated; default: all")
+    parser.add_argument("--phase", action="append", help="of connections; default: all")
     parser.add_argument("--seconds", type=float, default=600.0, help="for each surface")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--found", type=Path, default=Path(".fuzz"), help="where the steps of what is found are kept")
@@ -89,7 +106,8 @@ def main() -> int:
     steps = [json.loads(line) for line in options.replay.read_text().splitlines()] if options.replay else None
     found = 0
     for surface in options.surface or SURFACES:
-        found += len(run(surface, options.seconds, options.seed, options.found, steps).found)
+        own = {"steps": steps} if steps else {"phases": options.phase} if surface == "connections" else {}
+        found += len(run(surface, options.seconds, options.seed, options.found, **own).found)
     return 1 if found else 0
 
 
