@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf import message_factory
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from hypothesis import strategies as st
+
+Descriptor = Any
+"""protobuf's stubs have two classes for it."""
 
 OWN = 3
 """In a field that names a token or a session: put one of the fuzzer's own there before it is sent."""

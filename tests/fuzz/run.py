@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz import connections, disk, rpc
+from tests.fuzz import connections, disk, peers, rpc
 from tests.fuzz.watching import GROWTH_MAX, Findings, Memory, Sentinel, Target, check_end
 from tests.integration.cluster import running
 
@@ -48,6 +48,33 @@ def run_disk(findings: Findings, seconds: float, folder: Path, steps: list[dict[
     return disk.fuzz(folder, findings, seconds, steps)
 
 
+def run_peers(findings: Findings, seconds: float, folder: Path, steps: list[dict[str, object]] | None = None) -> str:
+    with running(folder, 3, settings={"limits": LIMITS, "peer_secret": peers.SECRET}) as cluster:
+        cluster.stop(peers.LIAR)
+        cluster.wait_for_leader(1, 2)
+        targets = [Target(cluster.nodes[id].endpoint) for id in (1, 2)]
+        sentinel = Sentinel(targets[0], findings, others=targets[1:], patient=True)
+        memories = [Memory(cluster.nodes[id].pid) for id in (1, 2)]
+        try:
+            said = peers.fuzz(cluster, findings, seconds, steps)
+        finally:
+            sentinel.stop()
+            for memory in memories:
+                memory.stop()
+        if all(cluster.nodes[id].is_running for id in (1, 2)):
+            cluster.start(peers.LIAR)
+            try:
+                cluster.wait_until_whole()
+                sentinel.check_held()
+            except AssertionError as error:
+                findings.add(f"the three nodes do not come together again: {error}")
+        sentinel.close()
+        for memory in memories:
+            check_memory(memory, findings)
+        check_end(cluster, [1, 2], findings)
+        return f"{said}; {told(sentinel)}, {sentinel.come_again} asked again; {memories[0]}"
+
+
 def run_connections(
     findings: Findings, seconds: float, folder: Path, *, phases: Sequence[str] | None = None, scale: float = 1.0
 ) -> str:
@@ -73,7 +100,12 @@ def told(sentinel: Sentinel) -> str:
     return f"another client: {len(sentinel.latencies)} calls, p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
-SURFACES: dict[str, Callable[..., str]] = {"rpc": run_rpc, "disk": run_disk, "connections": run_connections}
+SURFACES: dict[str, Callable[..., str]] = {
+    "rpc": run_rpc,
+    "peers": run_peers,
+    "disk": run_disk,
+    "connections": run_connections,
+}
 
 
 def run(surface: str, seconds: float, seed: int, found: Path, **options: Any) -> Findings:
