@@ -12,13 +12,12 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from lockd import __version__
 from lockd.access.admission import Admission
@@ -27,6 +26,7 @@ from lockd.access.feed import Feed
 from lockd.access.refusal import Counted
 from lockd.clock import SystemClock
 from lockd.config import Auth, Config, ConfigError, address
+from lockd.descriptors import connections
 from lockd.persistence.errors import StoreCorrupt, StoreError
 from lockd.persistence.leveldb import LevelStore
 from lockd.persistence.memory import MemoryShelf, MemoryStore
@@ -38,13 +38,15 @@ from lockd.raft.engine import Timing
 from lockd.raft.errors import Fatal, JournalCorrupt
 from lockd.raft.replica import Replica, Settings
 from lockd.raft.transport import TcpLink
+from lockd.raft.transport.tls import Security, contexts
 from lockd.renewal import Renewal
-from lockd.server.callers import Callers
+from lockd.server.callers import Callers, Strangers
 from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
 from lockd.server.methods import ACCESS_METHODS
 from lockd.server.rpc import Edge, generic_handler
 from lockd.server.service import Service
+from lockd.server.standard import HEALTH, REFLECTION, Health, Reflection
 from lockd.server.stream import Streams
 from lockd.server.tls import ServerTls
 from lockd.server.watch import Watches
@@ -76,6 +78,12 @@ KEEPALIVE = (
 
 MESSAGE_ROOM = 4
 """So many times limits.message_bytes are read, so that what is too long gets our answer; gRPC refuses the rest."""
+
+IDLE = (
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+)
+"""A connection that says nothing, or on which nothing is asked, is closed, so that others find room."""
 
 COLLECTOR_THRESHOLDS = (10_000, 10, 1_000)
 """Of Python's cyclic garbage collector. A full collection looks at every row of the state, about 240 ms for 100,000
@@ -141,12 +149,14 @@ class _Node:
     ) -> None:
         """Raises CertificateError."""
         self._config, self._reload = config, reload
+        self._renewal = Renewal(config, self._renew_certificates, self._declare)
         self._authority = Authority(config.auth, lambda: self._replica.state)
         rng = random.Random()
         self._link = TcpLink(
             config.me.id,
             {node.id: (node.host, node.peer_port) for node in config.nodes},
             config.peer_secret or b"a node without peers",
+            security=self._security(self._renewal.material),
         )
 
         def offload(work: Callable[[], object]) -> "asyncio.Future[object]":
@@ -168,10 +178,8 @@ class _Node:
         self._admission = Admission(self._replica, limits, self._authority)
         self._feed = Feed(self._replica.state.scalars.revision, limits.events_kept_max, limits.watchers_max)
         self._replica.news.publish = self._feed.publish
-        self._renewal = Renewal(config, self._renew_certificates, self._declare)
         self._tls = _server_tls(config, self._renewal.material)
         self._moving: asyncio.Task[None] | None = None
-        self._health = health.aio.HealthServicer()
         self._server = self._make_server(rng)
         self._known: frozenset[int] = frozenset()
         """The tokens of the log, when it was looked at last."""
@@ -217,8 +225,9 @@ class _Node:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MESSAGE_ROOM * limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
-                ("grpc.max_allowed_incoming_connections", limits.connections_max),
+                ("grpc.max_allowed_incoming_connections", connections(limits.connections_max)),
                 *KEEPALIVE,
+                *IDLE,
             ]
         )
         authority, counted = self._authority, Counted()
@@ -234,20 +243,24 @@ class _Node:
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
         edge = Edge(Callers(authority, self._is_node), counted, lambda: cluster.leader_address, limits.message_bytes)
+        names = tuple(descriptor.full_name for descriptor in services)
+        self._health = Health(names, limits.watchers_max)
+        standard: dict[ServiceDescriptor, tuple[object, ...]] = {
+            HEALTH: (self._health,),
+            REFLECTION: (Reflection((*names, HEALTH.full_name, REFLECTION.full_name)),),
+        }
+        open_edge = replace(edge, callers=Strangers())
         server.add_generic_rpc_handlers(
-            tuple(
-                generic_handler(descriptor, implementations, edge) for descriptor, implementations in services.items()
+            (
+                *(generic_handler(descriptor, parts, edge) for descriptor, parts in services.items()),
+                *(generic_handler(descriptor, parts, open_edge) for descriptor, parts in standard.items()),
             )
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        self._names = tuple(descriptor.full_name for descriptor in services)
-        reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
     async def _listen(self) -> None:
         config = self._config
         clients = address(config.listen_host, config.listen_port)
-        await self._set_health(serving=False)
         try:
             if self._tls:
                 port = self._server.add_secure_port(clients, self._tls.credentials)
@@ -276,6 +289,16 @@ class _Node:
             locks=len(self._replica.state.holds),
         )
 
+    def _security(self, material: Material | None) -> Security | None:
+        """What peers' connections need."""
+        if material is None:
+            return None
+        server, client = contexts(material.ca, material.cert, material.key)
+        hosts = {node.id: node.host for node in self._config.nodes}
+        return Security(
+            server=server, client=client, names=lambda id, uris, names: names_node(id, hosts[id], uris, names)
+        )
+
     def _is_node(self, names: frozenset[str]) -> bool:
         """Whether a certificate with these names is a member's."""
         hosts = frozenset(name.lower() for name in names)
@@ -296,8 +319,11 @@ class _Node:
         self._watches.end_unknown()
 
     def _renew_certificates(self, material: Material) -> None:
+        security = self._security(material)
         assert self._tls is not None
+        assert security is not None
         self._tls.renew(material.cert, material.key, material.ca)
+        self._link.renew(security)
         if self._moving:
             self._moving.cancel()
         self._moving = asyncio.ensure_future(self._go_over())
@@ -322,7 +348,7 @@ class _Node:
             replica = self._replica
             if serving != replica.reaches_leader:
                 serving = not serving
-                await self._set_health(serving=serving)
+                self._health.tell(serving=serving)
             self._end_unknown_callers()
             if loop.time() >= look_at:
                 look_at = loop.time() + LOOK_S
@@ -344,12 +370,6 @@ class _Node:
             self._watches.end_unknown()
         self._known = known
 
-    async def _set_health(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse
-        now = status.SERVING if serving else status.NOT_SERVING
-        for name in ("", *self._names):
-            await self._health.set(name, now)
-
     # -- stop
 
     async def _drain(self) -> None:
@@ -357,7 +377,7 @@ class _Node:
         self._admission.is_stopping = True
         self._streams.end()
         self._feed.end()
-        await self._set_health(serving=False)
+        self._health.tell(serving=False)
         self._replica.hand_over()
         deadline = asyncio.get_running_loop().time() + DRAIN_S
         while asyncio.get_running_loop().time() < deadline:

@@ -189,6 +189,8 @@ class Authority:
                 Reason.PERMISSION_DENIED,
                 f"{grant.name} has the role {grant.role.name.lower()}; this takes {need.role.name.lower()}",
             )
+        if command is not None and _caller(command) not in (None, grant.name):
+            raise Refused(Reason.PERMISSION_DENIED, f"the command is not that of {grant.name}")
         if need.everywhere and grant.prefixes:
             raise Refused(
                 Reason.PERMISSION_DENIED, f"{grant.name} is bound to prefixes; this takes a token for all names"
@@ -199,6 +201,18 @@ class Authority:
                     Reason.PERMISSION_DENIED,
                     f"{name!r} is outside of the prefixes of {grant.name}: {', '.join(map(repr, grant.prefixes))}",
                 )
+
+
+def _caller(command: c.Command) -> str | None:
+    """Whose command it says it is; None of what belongs to nobody."""
+    match command:
+        case c.Acquire() | c.Release() | c.OpenSession() | c.CreateCredential():
+            return command.request.key.caller
+        case c.Cancel():
+            return command.key.caller
+        case c.Renew() | c.KeepAlive() | c.CloseSession():
+            return command.caller
+    return None
 
 
 def _need(command: c.Command) -> Need:

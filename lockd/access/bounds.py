@@ -7,6 +7,7 @@ from typing import Any, cast
 from lockd.config import NAME, NAME_IS, Limits
 from lockd.machine import commands as c
 from lockd.machine.constants import LOCK_DELAY_MAX_MS, SET_MAX, TOKEN_MAX
+from lockd.machine.soundness import SEQUENCE_MAX
 
 from .refusal import Reason, Refused
 
@@ -221,8 +222,8 @@ def check_id(id: bytes, client: bytes, sequence: int) -> None:
         raise _invalid("request.id", "stands beside a client and sequence; a request has one of them")
     if len(client) != CLIENT_BYTES:
         raise _invalid("request.client", f"has {len(client)} bytes; it takes {CLIENT_BYTES}")
-    if not sequence:
-        raise _invalid("request.sequence", "is 0; it counts from 1")
+    if not 0 < sequence <= SEQUENCE_MAX:
+        raise _invalid("request.sequence", f"is {sequence}; it takes 1 to {SEQUENCE_MAX}")
 
 
 def check_request(request: c.Request) -> None:
@@ -245,8 +246,12 @@ def _check_key(key: c.Key) -> None:
 def _check_answered(answered: c.Answered) -> None:
     if len(answered.ranges) > ANSWERED_RANGES_MAX:
         raise _invalid("request.answered", f"has {len(answered.ranges)} ranges; the bound is {ANSWERED_RANGES_MAX}")
+    if answered.below > SEQUENCE_MAX:
+        raise _invalid("request.answered_below", f"is {answered.below}; the bound is {SEQUENCE_MAX}")
     least = answered.below
     for place, (first, last) in enumerate(answered.ranges):
+        if last > SEQUENCE_MAX:
+            raise _invalid(f"request.answered[{place}].last", f"is {last}; the bound is {SEQUENCE_MAX}")
         if not least <= first <= last:
             raise _invalid(
                 f"request.answered[{place}]",

@@ -28,6 +28,7 @@ class Reason(Enum):
     UNAUTHENTICATED = "the caller is not known"
     PERMISSION_DENIED = "the caller may not do this; nothing was done"
     RECONNECT = "this node's certificates have changed: connect again; nothing was done"
+    UNKNOWN_SERVICE = "this node has no service of that name"
     INTERNAL = "a fault of lockd"
 
 

@@ -62,7 +62,8 @@ def serve_command(
         exits.fail(escaped(str(error)), exits.CONFIG)
     for warning in config.warnings:
         structlog.get_logger("lockd").warning(warning)
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would write a line of its own for each bad connection
+    # gRPC's C core has a line for each odd header that a stranger sends, and reads this when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from lockd.daemon import serve
 
     sys.exit(serve(config, lambda: load(flags)))

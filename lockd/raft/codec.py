@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from lockd.machine import commands as c
 from lockd.machine import tables as t
 from lockd.machine.outcomes import Link
+from lockd.machine.soundness import unsound
 from lockd.proto import log_pb2 as pb
 
 from .errors import CodecError
@@ -254,6 +255,22 @@ def encode_command(command: c.Command) -> bytes:
 def decode_command(data: bytes) -> c.Command:
     """Raises CodecError."""
     return _decoding(data, _command)
+
+
+COMMAND_BYTES_MAX = 1024 * 1024
+"""Of a proposal. The largest that admission lets through has 64 names and a few texts, a tenth of it."""
+
+
+def decode_proposal(data: bytes, peer: int) -> c.Command:
+    """A command that peer proposes. Raises CodecError for one that must not enter the log."""
+    if len(data) > COMMAND_BYTES_MAX:
+        raise CodecError(f"a command of {len(data)} bytes; the bound is {COMMAND_BYTES_MAX}")
+    command = decode_command(data)
+    if command.call.node != peer:
+        raise CodecError(f"a command of node {command.call.node}'s call")
+    if what := unsound(command):
+        raise CodecError(f"{type(command).__name__}: {what}")
+    return command
 
 
 def _command(data: bytes) -> c.Command:

@@ -12,6 +12,13 @@ from .guard import Message
 from .journal import NO_OP
 from .proposals import Proposal
 
+NUMBER_MAX = 2**62
+"""Of a term, an index or a sequence. They are counted on from, and stored in 64 bits."""
+
+SNAPSHOT_BYTES_MAX = 2**34
+
+_SHA256_BYTES = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Propose:
@@ -104,7 +111,13 @@ def decode(data: bytes) -> Envelope:
     what = message.WhichOneof("what")
     if what is None:
         raise CodecError("an envelope without content")
+    _check_numbers(message.term, message.sequence)
     return Envelope(message.term, message.sequence, _content(what, message))
+
+
+def _check_numbers(*numbers: int) -> None:
+    if max(numbers) > NUMBER_MAX:
+        raise CodecError(f"an envelope has the number {max(numbers)}; the bound is {NUMBER_MAX}")
 
 
 def _content(what: str, message: pb.Envelope) -> Content:
@@ -115,12 +128,14 @@ def _content(what: str, message: pb.Envelope) -> Content:
         case "ask":
             return Ask()
         case "report":
+            _check_numbers(body.last_index)
             return Report(body.blank, body.last_index)
         case "manifest":
-            return Manifest(body.index, body.term, body.size, body.sha256)
+            return _manifest(message.term, body)
         case "append_entries":
             return _append(message.term, body)
         case "next_node_idx":
+            _check_numbers(body.next_index)
             return {
                 "type": what,
                 "next_node_idx": body.next_index,
@@ -128,6 +143,7 @@ def _content(what: str, message: pb.Envelope) -> Content:
                 "success": body.success,
             }
         case "request_vote":
+            _check_numbers(body.last_index, body.last_term)
             return {
                 "type": what,
                 "term": message.term,
@@ -138,7 +154,20 @@ def _content(what: str, message: pb.Envelope) -> Content:
             return {"type": what, "term": message.term}
 
 
+def _manifest(term: int, body: pb.Manifest) -> Manifest:
+    if not body.index:
+        return Manifest()
+    _check_numbers(body.index)
+    if len(body.sha256) != _SHA256_BYTES or not 0 < body.size <= SNAPSHOT_BYTES_MAX or body.term > term:
+        raise CodecError(
+            f"a snapshot of {body.size} bytes, term {body.term} and {len(body.sha256)} bytes of checksum is offered in "
+            f"term {term}"
+        )
+    return Manifest(body.index, body.term, body.size, body.sha256)
+
+
 def _append(term: int, body: pb.AppendEntries) -> Message:
+    _check_numbers(body.commit_index, body.prev_index, body.prev_term)
     entries = [(entry.data, entry.index, entry.term) for entry in body.entries]
     for place, (data, index, entry_term) in enumerate(entries, body.prev_index + 1):
         if index != place or entry_term > term:

@@ -307,7 +307,7 @@ class Replica:
                 log.warning("proposal dropped: too many wait for the log", peer=peer)
                 continue
             try:
-                command = codec.decode_command(proposal.command)  # what does not decode must not enter the log
+                command = codec.decode_proposal(proposal.command, peer)  # what cannot be applied must not enter the log
             except CodecError as error:
                 log.warning("proposal dropped", peer=peer, error=str(error))
                 continue

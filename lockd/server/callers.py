@@ -60,6 +60,16 @@ class Callers:
         return ours[0] if ours else _text(common[0]) if common else ""
 
 
+class Strangers(Callers):
+    """For health and reflection, which say nothing of any lock: whoever reaches the port may ask."""
+
+    def __init__(self) -> None:
+        """Asks nobody."""
+
+    def _identity(self, context: Context) -> Identity:
+        return Identity()
+
+
 def _secret(context: Context) -> str:
     """Raises Refused where there is a header, and no one token in it."""
     values = [value for key, value in context.invocation_metadata() or () if key == HEADER]

@@ -26,6 +26,7 @@ CODES = {
     Reason.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Reason.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
     Reason.RECONNECT: grpc.StatusCode.UNAVAILABLE,
+    Reason.UNKNOWN_SERVICE: grpc.StatusCode.NOT_FOUND,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 

@@ -36,6 +36,11 @@ UNSENT_BYTES_MAX = 1024 * 1024
 
 Pace = Callable[[], Awaitable[None]]
 """Waited for after each that was told to come back, so that not all come at once."""
+OPERATIONS_A_TURN = 256
+"""Of one message: then everybody else on the loop has a turn. A message may hold 20,000."""
+
+REFUSED_PAUSE_S = 0.05
+"""A stream whose operations met a limit is read again after this time: nobody is served sooner by asking faster."""
 
 
 class Streams:
@@ -107,6 +112,8 @@ class _Stream:
         self._room: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self._is_read_to_end = False
+        self._met_limit = False
+        """Since the last message was read."""
         self._leader = ("", b"")
 
     async def run(self) -> None:
@@ -137,11 +144,16 @@ class _Stream:
                 message = await self._receive()
                 if message is None:
                     break
-                for operation in message.operations:
+                for place, operation in enumerate(message.operations, 1):
+                    if place % OPERATIONS_A_TURN == 0:
+                        await asyncio.sleep(0)
                     while self._unsent > UNSENT_BYTES_MAX:
                         self._room = loop.create_future()
                         await self._room
                     self._begin(operation)
+                if self._met_limit:
+                    self._met_limit = False
+                    await asyncio.sleep(REFUSED_PAUSE_S)
         except Exception as error:  # noqa: BLE001  # run() raises it
             self._fail(error)
         self._is_read_to_end = True
@@ -161,6 +173,7 @@ class _Stream:
             else:
                 raise Refused(Reason.INVALID_ARGUMENT, f"operations: {id} asks for nothing that this node knows")
         except Refused as refused:
+            self._met_limit |= refused.reason is Reason.LIMIT_REACHED
             self._refuse(id, refused)
         except Exception as error:  # the edge: the others in flight go on
             log.exception("an operation failed", operation=field)

@@ -10,7 +10,7 @@ from lockd.access.refusal import Reason, Refused
 from lockd.config import Auth, CertificateGrant, DeclaredToken
 from lockd.machine import commands as c
 from lockd.machine.outcomes import Refusal
-from tests.machine.driver import Machine, call, lock, request
+from tests.machine.driver import Machine, call, free_key, lock, request
 
 SECRET = "lockd_" + "s" * 43  # gitleaks would call it one; it opens nothing
 X = c.Mode.EXCLUSIVE
@@ -20,7 +20,7 @@ def hashed(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def declared(name="ops", role="admin", *, secret=SECRET, prefixes=()):
+def declared(name="ann", role="admin", *, secret=SECRET, prefixes=()):
     return DeclaredToken(name=name, role=role, prefixes=prefixes, sha256=hashed(secret))
 
 
@@ -71,7 +71,7 @@ def test_a_declared_token_that_is_taken_out_is_not_known_any_more():
     credential = authority.of_secret(SECRET).credential
     authority.declare(Auth(tokens=(declared(secret="n" * 40),)))
     assert not authority.knows(credential)
-    assert authority.of_secret("n" * 40).name == "ops"
+    assert authority.of_secret("n" * 40).name == "ann"
 
 
 def test_a_certificate_gives_its_name_where_it_is_granted_something():
@@ -100,10 +100,10 @@ LOCKING: list[c.Command] = [
     c.Release(call=call(), request=request(), token=1),
     c.Release(call=call(), request=request(), name="ci/a", by_name=True),
     c.Cancel(call=call(), key=request().key),
-    c.Renew(call=call(), caller="ci", token=1, ttl_ms=5_000),
+    c.Renew(call=call(), caller="ann", token=1, ttl_ms=5_000),
     c.OpenSession(call=call(), request=request(), ttl_ms=5_000),
-    c.KeepAlive(call=call(), caller="ci", session=1),
-    c.CloseSession(call=call(), caller="ci", session=1),
+    c.KeepAlive(call=call(), caller="ann", session=1),
+    c.CloseSession(call=call(), caller="ann", session=1),
 ]
 BREAKING: list[c.Command] = [c.Release(call=call(), request=request(), token=1, name="ci/a", force=True)]
 MANAGING: list[c.Command] = [
@@ -145,6 +145,23 @@ def test_each_role_may_do_what_it_is_for_and_no_more(role, allowed, refused):
     authority = authority_of(declared(role=role))
     assert {denied(authority, command) for command in allowed} == {None}
     assert {denied(authority, command) for command in refused} <= {Reason.PERMISSION_DENIED}
+
+
+OF_OTHERS: list[c.Command] = [
+    lock("a", req=request(free_key(caller="eve"))),
+    c.Release(call=call(), request=request(free_key(caller="eve")), token=1),
+    c.OpenSession(call=call(), request=request(free_key(caller="eve")), ttl_ms=5_000),
+    c.Cancel(call=call(), key=free_key(caller="eve")),
+    c.Renew(call=call(), caller="eve", token=1, ttl_ms=5_000),
+    c.KeepAlive(call=call(), caller="eve", session=1),
+    c.CloseSession(call=call(), caller="eve", session=1),
+]
+
+
+@pytest.mark.parametrize("command", OF_OTHERS, ids=lambda each: type(each).__name__)
+def test_a_command_in_another_name_is_denied(command):
+    """As no node makes it."""
+    assert denied(authority_of(declared()), command) is Reason.PERMISSION_DENIED
 
 
 NODES_OWN = {c.OpenNode, c.Withdraw, c.Barrier, c.Deny}
