@@ -257,15 +257,18 @@ def status_of(message: lockd_pb2.StatusResponse) -> Status:
     )
 
 
+_ROLES = {Role.READ: lockd_pb2.READ, Role.LOCK: lockd_pb2.LOCK, Role.ADMIN: lockd_pb2.ADMIN}
+
+
 def role_message(role: Role | str) -> lockd_pb2.Role:
     """Raises InvalidArgument."""
     if role not in tuple(Role):
         raise InvalidArgument(f"role is {role!r}; it is one of {', '.join(Role)}")
-    return lockd_pb2.Role.Value(role.upper())
+    return _ROLES[Role(role)]
 
 
 def role_of(number: int) -> Role | None:
-    return next((role for role in Role if lockd_pb2.Role.Value(role.upper()) == number), None)
+    return next((role for role, known in _ROLES.items() if known == number), None)
 
 
 def access_token(message: lockd_pb2.AccessToken) -> AccessToken:
