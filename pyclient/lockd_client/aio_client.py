@@ -45,8 +45,8 @@ class AsyncLockdClient:
 
     All calls are named as LockdClient's, where their arguments, answers and errors are described; those that ask the
     cluster are awaited. Endpoints, credentials and timeout are as there. A call whose task is cancelled is given up: a
-    Lock that waits is undone in the background. grpc.aio does not survive forks: a child makes a client of its own, and what its
-    parent holds is lost in it.
+    Lock that waits is undone in the background. grpc.aio does not survive forks: a child makes a client of its own, and
+    what its parent holds is lost in it.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from lockd_client.proto import lockd_pb2
 
 CONNECT_S = 2.0  # what a host that is off costs of the timeout
 PING_S = 1.0  # a link on which calls wait in a queue, silent for so long, is asked whether it lives
-REFRESH_PAUSE_S = 5.0  # between two attempts at a link with newer credentials
+REFRESH_PAUSE_S = 5.0  # after a link with newer credentials failed, while the one with older ones goes on
 LEADERLESS_MAX = 2  # answers in a row that name no leader, after which another node is asked
 
 
@@ -157,7 +157,6 @@ class Links:
         edition, link = self.credentials.look(), self.ready
         if link is None or link.edition >= edition or self.better is not None or time < self._refresh_at:
             return
-        self._refresh_at = time + REFRESH_PAUSE_S
         self.better = self._open(link.endpoint, time)
 
     def ask_status(self, link: Link, time: float) -> None:
@@ -208,7 +207,9 @@ class Links:
         elif link.is_stream and failure.code == "UNIMPLEMENTED" and not failure.reason:
             self._no_stream.add(link.endpoint)
         elif link is self.better:
-            if self.current is None or link.endpoint != self.current.endpoint:
+            if self.current is not None and link.endpoint == self.current.endpoint:
+                self._refresh_at = time + REFRESH_PAUSE_S
+            else:
                 self.route.unfit(link.endpoint, time)
         elif link is self.current:
             self.route.failed(link.endpoint, time, failure.patience)

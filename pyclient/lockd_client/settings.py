@@ -86,7 +86,7 @@ def resolve(given: Given, environment: Mapping[str, str]) -> Settings:
         for level in levels:
             if any(level.values.get(each) is not None for each in group):
                 values |= {each: level.values.get(each) for each in group}
-                names |= {each: level.names[each] for each in group}
+                names = dict(level.names) | names | {each: level.names[each] for each in group}
                 break
     _check(values, names)
     in_file = levels[-1].values.get("endpoints")
@@ -107,8 +107,7 @@ def _check(values: Mapping[str, Any], names: Mapping[str, str]) -> None:
         if values.get(one) is not None and values.get(other) is None:
             raise InvalidArgument(f"{names[one]} is given without {names[other]}: they belong together")
     if values.get("cert") is not None and values.get("cacert") is None:
-        cacert = names["cert"].replace("cert", "cacert").replace("CERT", "CACERT")
-        raise InvalidArgument(f"{names['cert']} is given without {cacert}, without which there is no TLS")
+        raise InvalidArgument(f"{names['cert']} is given without {names['cacert']}, without which there is no TLS")
 
 
 def _of_arguments(given: Given) -> _Level:
