@@ -16,6 +16,7 @@ from lockd.cli.locks import break_command, lock_command, unlock_command
 from lockd.cli.looking import info_command, list_command, wait_command
 from lockd.cli.serve import serve_command
 from lockd.cli.status import status_command
+from lockd.cli.token import token_command
 from lockd.cli.watch import watch_command
 from lockd.escape import escaped
 
@@ -86,5 +87,6 @@ for command in (
     break_command,
     status_command,
     serve_command,
+    token_command,
 ):
     main.add_command(command)

@@ -340,7 +340,7 @@ class LockdClient:
 
         name: 1 to 64 of A-Z a-z 0-9 . _ @ : -; tokens of one name are one caller, so that one can take the place of
         another. role: read, lock or admin. prefixes: of the names of the locks that it is for, at most 64; none: all
-        names. secret: one of the caller's own, of 32 to 4096 printable ASCII characters without blanks. request: as in
+        names. secret: one of the caller's own, of 32 to 512 printable ASCII characters without blanks. request: as in
         try_lock, with the same secret.
         """
         return self._transport.ask(tokens.create(name, role, prefixes, secret, request))

@@ -19,7 +19,7 @@ from lockd_client.errors import InvalidArgument
 
 CONFIG = "LOCKD_CONFIG"  # names another file than ~/.config/lockd/client.toml
 TOKEN_CHARACTERS_MIN = 32
-TOKEN_CHARACTERS_MAX = 4096
+TOKEN_CHARACTERS_MAX = 512
 
 _PATHS = ("token_file", "cacert", "cert", "key")
 _FIELDS = ("endpoints", "token", *_PATHS)

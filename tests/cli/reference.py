@@ -17,9 +17,15 @@ def help_texts() -> Iterator[tuple[str, str]]:
     settings = {**main.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
     with click.Context(main, info_name="lockd", **settings) as root:
         yield "lockd", main.get_help(root)
-        for name, command in main.commands.items():
-            with click.Context(command, info_name=name, parent=root) as context:
-                yield f"lockd {name}", command.get_help(context)
+        yield from _of_commands(main, root, "lockd")
+
+
+def _of_commands(group: click.Group, parent: click.Context, title: str) -> Iterator[tuple[str, str]]:
+    for name, command in group.commands.items():
+        with click.Context(command, info_name=name, parent=parent) as context:
+            yield f"{title} {name}", command.get_help(context)
+            if isinstance(command, click.Group):
+                yield from _of_commands(command, context, f"{title} {name}")
 
 
 def reference() -> str:

@@ -60,7 +60,7 @@ def test_a_certificate_hides_those_of_the_levels_below(tmp_path: Path) -> None:
         (Given(cacert="ca", key="k"), "key is given without cert"),
         (Given(cert="c", key="k"), "cert is given without cacert"),
         (Given(token=TOKEN, token_file="t"), "token and token_file are both given"),
-        (Given(token="short" * 6), "token has 30 characters; a token has 32 to 4096"),
+        (Given(token="short" * 6), "token has 30 characters; a token has 32 to 512"),
         (Given(token=""), "token has 0 characters"),
         (Given(token="x" * 5000), "token has 5000 characters"),
         (Given(token="in two words" + "x" * 40), "token has characters that are not printable ASCII, or blanks"),
