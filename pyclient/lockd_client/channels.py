@@ -13,7 +13,7 @@ from lockd_client.attempts import RECONNECT, Failure
 from lockd_client.credentials import Credentials, Pem
 
 ANSWER_BYTES_MAX = 16 * 1024 * 1024
-SHUT_S = 1.0  # how long a node is asked again that closes connections while they are opened: it may be starting
+SHUT_S = 2.0  # how long a node is asked again that closes connections while they are opened: it may be starting
 
 OPTIONS = (
     ("grpc.enable_http_proxy", 0),  # nodes are reached directly, whatever http_proxy says
@@ -114,7 +114,7 @@ class Channels:
     def take(self, endpoint: str) -> Way:
         """For one call, which ends with left()."""
         way = self._ways.get(endpoint)
-        if way is None or way.pem != self._credentials.pem:
+        if way is None or way.pem is not self._credentials.pem:
             if way is not None:
                 self._retired.append(way)
             pem = self._credentials.pem

@@ -54,8 +54,10 @@ class _Part(Generic[T]):
         if stamps != self._stamps():  # they change at this moment
             return False
         self._seen = stamps
-        changed, self.value = value != self.value, value
-        return changed
+        if value == self.value:
+            return False
+        self.value = value
+        return True
 
     def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
         return tuple(_stamp(path) for path in self._paths)

@@ -181,7 +181,7 @@ class Engine:
     def due(self, time: float) -> None:
         """Does what is due: links and calls that ran out of time, renewals, losses."""
         self._requests.give_up(time)
-        self.links.refresh(time)
+        self.links.refresh(time, may_open=not self.is_paused)
         for link in [link for link in self.links.all if link.due() <= time]:
             if link.ping_key or link.wants_ping:
                 self._give_up(link, link.silence(time), time)

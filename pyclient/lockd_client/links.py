@@ -149,7 +149,7 @@ class Links:
             endpoint, self._back_to = self._back_to or self.route.endpoint, ""
             self.current = self._open(endpoint, time)
 
-    def refresh(self, time: float) -> None:
+    def refresh(self, time: float, *, may_open: bool) -> None:
         """Sees to it that a link with the present credentials takes over. To be called from time to time."""
         if not self.credentials.has_files or time < self._look_at:
             return
@@ -157,7 +157,8 @@ class Links:
         edition, link = self.credentials.look(), self.ready
         if link is None or link.edition >= edition or self.better is not None or time < self._refresh_at:
             return
-        self.better = self._open(link.endpoint, time)
+        if may_open:
+            self.better = self._open(link.endpoint, time)
 
     def ask_status(self, link: Link, time: float) -> None:
         if link.ping_key or link.wants_ping:
