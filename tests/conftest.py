@@ -1,4 +1,6 @@
-"""In CI (CI=true) a test may be skipped only if allowed_skips.txt names it: a skipped test is one that was not run."""
+"""Tests do not see the settings of whoever runs them.
+
+In CI (CI=true) a test may be skipped only if allowed_skips.txt names it: a skipped test is one that was not run."""
 
 import os
 from pathlib import Path
@@ -39,6 +41,14 @@ class SkipGuard:
             terminalreporter.write_line(f"skipped, and not in {ALLOWED.name}: {nodeid}", red=True)
 
 
+def forget_the_users_settings() -> None:
+    """Whoever runs the tests may have a client.toml, and a cluster of their own."""
+    for name in ("ENDPOINTS", "TOKEN", "TOKEN_FILE", "CACERT", "CERT", "KEY", "INSECURE"):
+        os.environ.pop(f"LOCKD_{name}", None)
+    os.environ["LOCKD_CONFIG"] = os.devnull
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    forget_the_users_settings()
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(SkipGuard(), "skip-guard")

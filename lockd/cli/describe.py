@@ -23,6 +23,8 @@ def held_line(holder: "Holder") -> str:
     """Who holds a lock, since when, until when and why."""
     shared = " shared" if holder.mode == _SHARED else ""
     parts = [f"for {duration(holder.age)}", f"token {holder.token}", _until(holder)]
+    if holder.identity:
+        parts.append(f"identity {escaped(holder.identity)}")
     if holder.names > 1:
         parts.append(f"one of {holder.names} locks")
     if holder.reason:
@@ -103,9 +105,9 @@ def _line(verb: str, name: str, options: str) -> str:
 
 # ---- tables
 
-_LISTED = ("NAME", "TURN", "MODE", "TOKEN", "OWNER", "AGE", "REMAINING", "REASON")
-_HELD = ("TOKEN", "MODE", "OWNER", "AGE", "REMAINING", "SESSION", "COUNT", "LOCKS", "REASON", "METADATA")
-_WAITING = ("TURN", "MODE", "OWNER", "AGE", "GIVES UP IN", "SESSION", "REASON", "METADATA")
+_LISTED = ("NAME", "TURN", "MODE", "TOKEN", "OWNER", "IDENTITY", "AGE", "REMAINING", "REASON")
+_HELD = ("TOKEN", "MODE", "OWNER", "IDENTITY", "AGE", "REMAINING", "SESSION", "COUNT", "LOCKS", "REASON", "METADATA")
+_WAITING = ("TURN", "MODE", "OWNER", "IDENTITY", "AGE", "GIVES UP IN", "SESSION", "REASON", "METADATA")
 
 
 def listed(holders: "Sequence[Holder]", waiters: "Sequence[Waiter]" = ()) -> list[str]:
@@ -120,6 +122,7 @@ def listed(holders: "Sequence[Holder]", waiters: "Sequence[Waiter]" = ()) -> lis
                 _mode(each, shared),
                 str(each.token),
                 escaped(each.owner),
+                escaped(each.identity),
                 duration(each.age),
                 _remaining(each),
                 escaped(each.reason),
@@ -135,6 +138,7 @@ def listed(holders: "Sequence[Holder]", waiters: "Sequence[Waiter]" = ()) -> lis
                 _mode(each, shared),
                 "",
                 escaped(each.owner),
+                escaped(each.identity),
                 duration(each.waited),
                 "",
                 escaped(each.reason),
@@ -152,6 +156,7 @@ def holders_table(holders: "Sequence[Holder]") -> list[str]:
             str(each.token),
             _mode(each, shared),
             escaped(each.owner),
+            escaped(each.identity),
             duration(each.age),
             _remaining(each),
             str(each.session_id) if each.session_id else "",
@@ -172,6 +177,7 @@ def waiters_table(waiters: "Sequence[Waiter]", clock_ms: int) -> list[str]:
             str(each.position + 1),
             each.mode.lower(),
             escaped(each.owner),
+            escaped(each.identity),
             duration(each.waited),
             duration(max(0, each.until_ms - clock_ms) / 1000) if each.until_ms else "",
             str(each.session_id) if each.session_id else "",

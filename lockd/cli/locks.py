@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lockd.cli import exits
-from lockd.cli.connect import cluster_options, connected, output_option
+from lockd.cli.connect import Cluster, cluster_options, connected, output_option
 from lockd.cli.describe import (
     all_json,
     as_json,
@@ -127,7 +127,7 @@ def lock_command(
     reason: str,
     owner: str | None,
     output: str,
-    endpoints: tuple[str, ...],
+    cluster: Cluster,
     timeout: float,
 ) -> None:
     """Take the lock NAME and leave it held; print the token that unlocks it.
@@ -145,7 +145,7 @@ def lock_command(
         raise click.UsageError("--no-wait and --wait exclude each other.")
     attempt = _Attempt(names, "SHARED" if shared else "EXCLUSIVE", ttl, wait)
     try:
-        with connected(endpoints, timeout) as client:
+        with connected(cluster, timeout) as client:
             wanted = [(name, shared) for name in names]
             lock = client.lock_all(wanted, ttl, auto_renew=False, owner=owner, reason=reason, lock_delay=lock_delay)
             attempt.make(client, lock)
@@ -163,7 +163,7 @@ def lock_command(
 @click.option("--token", type=TOKEN, metavar="TOKEN", help="What `lockd lock` printed.")
 @output_option
 @cluster_options
-def unlock_command(name: str, token: int | None, output: str, endpoints: tuple[str, ...], timeout: float) -> None:
+def unlock_command(name: str, token: int | None, output: str, cluster: Cluster, timeout: float) -> None:
     """Release the lock NAME, and what was taken together with it.
 
     Exit code 1 if the token does not hold it; then nothing is changed. Without --token nothing is released: it says
@@ -173,7 +173,7 @@ def unlock_command(name: str, token: int | None, output: str, endpoints: tuple[s
     Example:
       lockd unlock nightly-report --token 17
     """
-    with connected(endpoints, timeout) as client:
+    with connected(cluster, timeout) as client:
         if token is None:
             exits.fail(_how_to_unlock(name, client.get(name)), exits.USAGE)
         answer = client.unlock(token, name=name)
@@ -195,7 +195,7 @@ def break_command(
     owner: str | None,
     yes: bool,
     output: str,
-    endpoints: tuple[str, ...],
+    cluster: Cluster,
     timeout: float,
 ) -> None:
     """Take the lock NAME away from its holder, who is not asked and may go on working as if it were held.
@@ -209,7 +209,7 @@ def break_command(
     """
     if not reason.strip():
         raise click.UsageError("--reason is empty: say why.")
-    with connected(endpoints, timeout) as client:
+    with connected(cluster, timeout) as client:
         info = client.get(name, limit=HOLDERS_LOOKED_AT)
         hold = next((holder for holder in info.holders if holder.token == token), None)
         if hold is None:

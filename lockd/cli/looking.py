@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lockd.cli import exits
-from lockd.cli.connect import TIMEOUT_S, cluster_options, connected, endpoint_option, output_option
+from lockd.cli.connect import TIMEOUT_S, Cluster, access_options, cluster_options, connected, output_option
 from lockd.cli.describe import (
     all_json,
     as_json,
@@ -46,7 +46,7 @@ def list_command(
     mode: str | None,
     waiters: bool,
     output: str,
-    endpoints: tuple[str, ...],
+    cluster: Cluster,
     timeout: float,
 ) -> None:
     """List the locks that are held and whose names begin with PREFIX; all of them without one.
@@ -56,7 +56,7 @@ def list_command(
       lockd list
       lockd list db/ --owner ann@web1:812 --waiters
     """
-    with connected(endpoints, timeout) as client:
+    with connected(cluster, timeout) as client:
         from lockd_client import Mode
 
         only = Mode(mode.upper()) if mode else None
@@ -76,7 +76,7 @@ def list_command(
 @click.argument("name", type=NAME)
 @output_option
 @cluster_options
-def info_command(name: str, output: str, endpoints: tuple[str, ...], timeout: float) -> None:
+def info_command(name: str, output: str, cluster: Cluster, timeout: float) -> None:
     """Show who holds the lock NAME, who waits for it in the order of their turns, and its lock delay.
 
     AGE is since the grant, or how long somebody has waited.
@@ -85,7 +85,7 @@ def info_command(name: str, output: str, endpoints: tuple[str, ...], timeout: fl
     Example:
       lockd info db/main
     """
-    with connected(endpoints, timeout) as client:
+    with connected(cluster, timeout) as client:
         info = client.get(name, limit=SHOWN_MAX)
     if output == "json":
         click.echo(as_json(info_json(info)))
@@ -114,8 +114,8 @@ def info_command(name: str, output: str, endpoints: tuple[str, ...], timeout: fl
     help="How long to wait; 0: only look. Then exit code 1. Default: as long as it takes.",
 )
 @output_option
-@endpoint_option
-def wait_command(name: str, timeout: float, output: str, endpoints: tuple[str, ...]) -> None:
+@access_options
+def wait_command(name: str, timeout: float, output: str, cluster: Cluster) -> None:
     """Wait until nobody holds the lock NAME, nobody waits for it, and it has no lock delay.
 
     It takes nothing: who wants the lock for itself uses `lockd lock NAME --wait`.
@@ -125,7 +125,7 @@ def wait_command(name: str, timeout: float, output: str, endpoints: tuple[str, .
       lockd wait db/main --timeout 60 && echo free
     """
     began = time.monotonic()
-    with connected(endpoints, max(NODE_TIMEOUT_MIN_S, min(timeout, TIMEOUT_S))) as client:
+    with connected(cluster, max(NODE_TIMEOUT_MIN_S, min(timeout, TIMEOUT_S))) as client:
         info = _wait_until_free(client, name, began + timeout)
     if output == "json":
         click.echo(as_json({**info_json(info), "waited": round(time.monotonic() - began, 3)}))

@@ -17,6 +17,7 @@ from lockd.cli.locks import break_command, lock_command, unlock_command
 from lockd.cli.looking import info_command, list_command, wait_command
 from lockd.cli.serve import serve_command
 from lockd.cli.status import status_command
+from lockd.cli.token import token_command
 from lockd.cli.watch import watch_command
 from lockd.escape import escaped
 
@@ -88,5 +89,6 @@ for command in (
     status_command,
     serve_command,
     certs_command,
+    token_command,
 ):
     main.add_command(command)

@@ -8,32 +8,36 @@ from typing import TYPE_CHECKING
 import click
 
 from lockd.cli import exits
-from lockd.cli.connect import cluster_options, connected, output_option
+from lockd.cli.connect import Cluster, cluster_options, connected, output_option
 from lockd.cli.describe import as_json
 from lockd.cli.text import aligned, duration
 from lockd.escape import escaped
 
 if TYPE_CHECKING:
-    from lockd_client import LockdClient, Status
+    from lockd_client import LockdClient, LockdError, Status
 
 _HEADINGS = ("NODE", "ADDRESS", "ROLE", "LEADER", "TERM", "APPLIED", "CLOCK", "LOCKS", "WAITS", "SESSIONS", "LINK")
 _ASKED_AT_ONCE = 9
+_DEFAULT = ("127.0.0.1:2080",)  # where a client goes that was told nothing
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """status: None where the node did not answer; then error says why."""
+    """status: None where the node did not answer; then error says why. refusal: where it does not know this caller, or
+    lets it see nothing.
+    """
 
     endpoint: str
     status: "Status | None"
     error: str = ""
+    refusal: "LockdError | None" = None
 
 
 @click.command("status", short_help="Show how the nodes are.")
 @output_option
 @cluster_options
-def status_command(output: str, endpoints: tuple[str, ...], timeout: float) -> None:
-    """Ask nodes how they are: those of --endpoint or LOCKD_ENDPOINTS, else 127.0.0.1:2080 and its peers.
+def status_command(output: str, cluster: Cluster, timeout: float) -> None:
+    """Ask nodes how they are: those of --endpoint, --cluster or LOCKD_ENDPOINTS, else 127.0.0.1:2080 and its peers.
 
     LINK is how a node reaches its peers. Exit code 69 if none of them knows a leader.
 
@@ -41,10 +45,13 @@ def status_command(output: str, endpoints: tuple[str, ...], timeout: float) -> N
     Example:
       lockd status --endpoint 10.0.0.1 --endpoint 10.0.0.2 --endpoint 10.0.0.3
     """
-    with connected(endpoints, timeout) as client:
+    with connected(cluster, timeout) as client:
         answers = _ask(client, client.endpoints)
-        if not endpoints and not os.environ.get("LOCKD_ENDPOINTS"):
+        if client.endpoints == _DEFAULT and not cluster.endpoints and not os.environ.get("LOCKD_ENDPOINTS"):
             answers += _ask(client, _peers(answers))
+        refusals = [answer.refusal for answer in answers]
+        if refusals[0] is not None and None not in refusals:
+            raise refusals[0]
     if output == "json":
         click.echo(as_json([_json(answer) for answer in answers]))
     else:
@@ -64,12 +71,14 @@ def _ask(client: "LockdClient", endpoints: tuple[str, ...]) -> tuple[_Asked, ...
 
 
 def _ask_one(client: "LockdClient", endpoint: str) -> _Asked:
-    from lockd_client import InvalidArgument, LockdError
+    from lockd_client import InvalidArgument, LockdError, PermissionDenied, Unauthenticated
 
     try:
         return _Asked(endpoint, client.status(endpoint))
     except InvalidArgument:
         raise
+    except (PermissionDenied, Unauthenticated) as error:
+        return _Asked(endpoint, None, error.last_error, error)
     except LockdError as error:
         return _Asked(endpoint, None, error.last_error)
 

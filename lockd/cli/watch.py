@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lockd.cli import exits
-from lockd.cli.connect import cluster_options, connected, output_option
+from lockd.cli.connect import Cluster, cluster_options, connected, output_option
 from lockd.cli.describe import as_json
 from lockd.cli.params import TEXT
 from lockd.escape import escaped
@@ -31,7 +31,7 @@ _KIND_WIDTH = len("delay ended")
 )
 @output_option
 @cluster_options
-def watch_command(prefix: str, revision: int | None, output: str, endpoints: tuple[str, ...], timeout: float) -> None:
+def watch_command(prefix: str, revision: int | None, output: str, cluster: Cluster, timeout: float) -> None:
     """Print what happens to locks whose names begin with PREFIX, one line each, until Ctrl-C ends it (exit code 130).
 
     A line: the revision, seconds on the cluster's clock, what happened, to which locks, and to whom. It goes on
@@ -47,7 +47,7 @@ def watch_command(prefix: str, revision: int | None, output: str, endpoints: tup
     """
     show = _json if output == "json" else _line
     try:
-        with connected(endpoints, timeout) as client:
+        with connected(cluster, timeout) as client:
             for event in client.watch(prefix, revision or 0):
                 click.echo(show(event))
     except KeyboardInterrupt:
@@ -67,7 +67,13 @@ def _line(event: "Event") -> str:
     who = [f"token {event.token}"] if event.token else []
     if event.owner:
         who.append(escaped(event.owner))
-    if event.by:
-        who.append(f"by {escaped(event.by)}")
+    if event.by or event.by_identity:
+        who.append(_breaker(event))
     line = f"{event.revision}  {event.clock_ms / 1000:.3f}s  {kind:{_KIND_WIDTH}}  {names}  {', '.join(who)}"
     return (f"{line}: {escaped(event.reason)}" if event.reason else line).rstrip()
+
+
+def _breaker(event: "Event") -> str:
+    """Who broke a hold: by their own label, and as the cluster knows them."""
+    known = ", ".join(escaped(each) for each in (event.by_identity, event.by_credential) if each)
+    return f"by {escaped(event.by)} ({known})" if event.by and known else f"by {escaped(event.by) or known}"

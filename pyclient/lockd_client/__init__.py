@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from lockd_client.locks import Lock, Session
     from lockd_client.values import (
+        AccessToken,
         CycleLink,
         Event,
         EventKind,
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
         LockAnswer,
         LockInfo,
         Mode,
+        NewToken,
         Outcome,
         Peer,
         RenewAnswer,
         RequestId,
+        Role,
         Status,
         TokenCheck,
         UnlockAnswer,
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AccessToken",
     "AsyncLock",
     "AsyncLockdClient",
     "AsyncSession",
@@ -81,6 +85,7 @@ __all__ = [
     "LockdClient",
     "LockdError",
     "Mode",
+    "NewToken",
     "NotOwned",
     "Outcome",
     "OutcomeUnknown",
@@ -89,6 +94,7 @@ __all__ = [
     "RenewAnswer",
     "RequestId",
     "RequestTooOld",
+    "Role",
     "Session",
     "SessionLost",
     "Status",
@@ -102,6 +108,7 @@ __all__ = [
 ]
 
 _VALUES = (
+    "AccessToken",
     "CycleLink",
     "Event",
     "EventKind",
@@ -109,10 +116,12 @@ _VALUES = (
     "LockAnswer",
     "LockInfo",
     "Mode",
+    "NewToken",
     "Outcome",
     "Peer",
     "RenewAnswer",
     "RequestId",
+    "Role",
     "Status",
     "TokenCheck",
     "UnlockAnswer",

@@ -5,10 +5,11 @@ import os
 import random
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lockd_client import aio_locks, calls, channels, methods
+from lockd_client import aio_locks, calls, channels, methods, tokens
 from lockd_client.agents import TaskAgents
 from lockd_client.aio_transport import AioTransport
 from lockd_client.attempts import Failure, Route
@@ -16,16 +17,21 @@ from lockd_client.calls import Wants
 from lockd_client.channels import grpc
 from lockd_client.client import LINGER_S, checked_timeout
 from lockd_client.clock import now
-from lockd_client.endpoints import choose_endpoints, parse_endpoint
+from lockd_client.credentials import Credentials
+from lockd_client.endpoints import parse_endpoint
 from lockd_client.holding import OwnSessions
+from lockd_client.settings import Given, resolve
 from lockd_client.values import (
+    AccessToken,
     Event,
     Holder,
     LockAnswer,
     LockInfo,
     Mode,
+    NewToken,
     RenewAnswer,
     RequestId,
+    Role,
     Status,
     TokenCheck,
     UnlockAnswer,
@@ -38,9 +44,9 @@ class AsyncLockdClient:
     """Calls to a lockd cluster from asyncio. It belongs to the event loop of its first call.
 
     All calls are named as LockdClient's, where their arguments, answers and errors are described; those that ask the
-    cluster are awaited. Endpoints and timeout are as there. A call whose task is cancelled is given up: a Lock that
-    waits is undone in the background. grpc.aio does not survive forks: a child makes a client of its own, and what its
-    parent holds is lost in it.
+    cluster are awaited. Endpoints, credentials and timeout are as there. A call whose task is cancelled is given up: a
+    Lock that waits is undone in the background. grpc.aio does not survive forks: a child makes a client of its own, and
+    what its parent holds is lost in it.
     """
 
     def __init__(
@@ -50,11 +56,30 @@ class AsyncLockdClient:
         *,
         endpoints: Sequence[str] | None = None,
         timeout: float = 10.0,
+        token: str | None = None,
+        token_file: str | Path | None = None,
+        cacert: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
+        insecure: bool = False,
     ) -> None:
         """As LockdClient. Raises InvalidArgument."""
         self._timeout = checked_timeout(timeout)
-        self._endpoints = choose_endpoints(host, port, endpoints, os.environ)
-        self._transport = AioTransport(self._endpoints, timeout)
+        given = Given(
+            host=host,
+            port=port,
+            endpoints=endpoints,
+            token=token,
+            token_file=token_file,
+            cacert=cacert,
+            cert=cert,
+            key=key,
+            insecure=insecure,
+        )
+        settings = resolve(given, os.environ)
+        self._endpoints = settings.endpoints
+        self._credentials = Credentials(settings)
+        self._transport = AioTransport(self._endpoints, self._credentials, timeout)
         self._agents = TaskAgents()
         self._sessions = OwnSessions(self._transport)
 
@@ -255,7 +280,10 @@ class AsyncLockdClient:
 
         endpoint: ask this node, once; default: the one that this client is connected to.
         """
-        return await self._transport.ask(calls.status("" if endpoint is None else parse_endpoint(endpoint)))
+        if endpoint is not None:
+            endpoint = parse_endpoint(endpoint)
+            self._credentials.check(endpoint)
+        return await self._transport.ask(calls.status(endpoint or ""))
 
     def watch(self, prefix: str = "", from_revision: int = 0) -> AsyncIterator[Event]:
         """What happens to locks whose names begin with `prefix`, from a revision on (0: from now on), for ever. It goes
@@ -267,6 +295,46 @@ class AsyncLockdClient:
             watching = Watching(prefix, from_revision, Route(self._endpoints, random.random), self._timeout, now())
             watching.request()
         return self._watch(watching)
+
+    # ---- who may do what: for admins whose own token is for all names
+
+    async def create_token(
+        self,
+        name: str,
+        role: Role | str,
+        prefixes: Iterable[str] = (),
+        *,
+        secret: str | None = None,
+        request: RequestId | None = None,
+    ) -> NewToken:
+        """Lets whoever has the secret of the answer call the cluster as `name`. The secret is made here and not sent:
+        the cluster keeps its hash.
+
+        name: 1 to 64 of A-Z a-z 0-9 . _ @ : -; tokens of one name are one caller, so that one can take the place of
+        another. role: read, lock or admin. prefixes: of the names of the locks that it is for, at most 64; none: all
+        names. secret: one of the caller's own, of 32 to 512 printable ASCII characters without blanks. request: as in
+        try_lock, with the same secret.
+        """
+        return await self._transport.ask(tokens.create(name, role, prefixes, secret, request))
+
+    async def list_tokens(self) -> tuple[AccessToken, ...]:
+        """The tokens that were created so, in the order of their ids. Those that cluster.yml declares are not among
+        them.
+        """
+        found: tuple[AccessToken, ...] = ()
+        after = 0
+        while True:
+            those, after = await self._transport.ask(tokens.page(after))
+            found += tuple(those)
+            if not after:
+                return found
+
+    async def revoke_token(self, id: int) -> bool:
+        """From the answer on nothing is done with this token: streams and watches that it opened end. What was done
+        with it stays; what it holds ends with its lease. False if there is no such token (any more). An identity that
+        has another token goes on with that one.
+        """
+        return await self._transport.ask(tokens.revoke(id))
 
     # ---- the end
 
@@ -326,24 +394,25 @@ class AsyncLockdClient:
         while True:
             await asyncio.sleep(max(0.0, route.not_before - now()))
             endpoint = route.endpoint
-            channel = self._transport.channel(endpoint)
             failure: Failure = channels.ended(endpoint)
-            call = None
-            try:
-                call = channel.unary_stream(
-                    methods.WATCH.path,
-                    request_serializer=methods.WATCH.request.SerializeToString,
-                    response_deserializer=methods.WATCH.answer.FromString,
-                )(watching.request())
-                async for response in call:
-                    watching.heard(now())
-                    for event in watching.took(response, endpoint):
-                        yield event
-            except grpc.RpcError as error:
-                failure = channels.failure_of(endpoint, error)
-            finally:
-                if call is not None:
-                    call.cancel()
+            with self._transport.way(endpoint) as (way, edition):
+                call = None
+                try:
+                    call = way.channel.unary_stream(
+                        methods.WATCH.path,
+                        request_serializer=methods.WATCH.request.SerializeToString,
+                        response_deserializer=methods.WATCH.answer.FromString,
+                    )(watching.request(), metadata=self._transport.metadata)
+                    async for response in call:
+                        watching.heard(now())
+                        for event in watching.took(response, endpoint):
+                            yield event
+                except grpc.RpcError as error:
+                    failure = channels.failure_of(endpoint, error, way.pem)
+                finally:
+                    if call is not None:
+                        call.cancel()
+                failure = self._transport.judged(way, edition, failure)
             raised = watching.failed(failure, now())
             if raised is not None:
                 raise raised

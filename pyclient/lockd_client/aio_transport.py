@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from lockd_client import channels, methods
+from lockd_client.attempts import Failure
 from lockd_client.calls import Call
-from lockd_client.channels import grpc
+from lockd_client.channels import Channels, Way, grpc
 from lockd_client.clock import now
+from lockd_client.credentials import Credentials, Pem
 from lockd_client.engine import Engine
 from lockd_client.errors import ClientClosed
 from lockd_client.links import Action, Ask, Close, HangUp, Link, Open, Write
@@ -31,8 +33,9 @@ T = TypeVar("T")
 class _Stream:
     """What carries a link."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, way: Way) -> None:
         self.link = link
+        self.way = way
         self.writable = asyncio.Event()
         self.is_closed = False
         self.call: Any = None
@@ -42,14 +45,15 @@ class _Stream:
 class AioTransport:
     """For one loop."""
 
-    def __init__(self, endpoints: Sequence[str], timeout: float) -> None:
-        self._engine = Engine(endpoints, timeout=timeout, chance=random.random)
+    def __init__(self, endpoints: Sequence[str], credentials: Credentials, timeout: float) -> None:
+        self._credentials = credentials
+        self._engine = Engine(endpoints, credentials, timeout=timeout, chance=random.random)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
         self._background: asyncio.Task[None] | None = None
         self._wakes_at = math.inf
         self._fired: list[Callable[[], object]] = []
-        self._channels: dict[str, Any] = {}
+        self._channels = Channels(credentials, _make_channel)
         self._streams: dict[Link, _Stream] = {}
         self._unary: dict[int, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,6 +101,8 @@ class AioTransport:
         yield self._engine
         for action in self._engine.take_actions():
             self._do(action)
+        for channel in self._channels.take_idle():
+            self._start(channel.close())
         if self._engine.alarm < self._wakes_at:
             self._wake()
         if self._engine.is_ending:
@@ -106,14 +112,28 @@ class AioTransport:
         self._fired.append(callback)
         self._wake()
 
-    def channel(self, endpoint: str) -> Any:
-        """Raises ClientClosed."""
+    @contextmanager
+    def way(self, endpoint: str) -> Iterator[tuple[Way, int]]:
+        """For one call: a channel, and the edition of the credentials that go with it. Raises ClientClosed."""
         self._begin()
         if self._engine.is_closed:
             raise ClientClosed
-        if endpoint not in self._channels:
-            self._channels[endpoint] = grpc.aio.insecure_channel(endpoint, options=channels.OPTIONS)
-        return self._channels[endpoint]
+        edition = self._credentials.look()
+        way = self._channels.take(endpoint)
+        try:
+            yield way, edition
+        finally:
+            self._channels.left(way)
+
+    def judged(self, way: Way, edition: int, failure: Failure) -> Failure:
+        """What it means that a call on this way ended so."""
+        self._channels.heed(way, failure)
+        return self._credentials.judged(failure, edition)
+
+    @property
+    def metadata(self) -> Any:
+        """That a call carries."""
+        return self._credentials.metadata
 
     async def linger(self, seconds: float) -> None:
         """Waits for what goes on in the background, at most so long."""
@@ -132,8 +152,7 @@ class AioTransport:
         with self.inside() as engine:
             engine.close(now())
             self._wake()
-        closing, self._channels = self._channels, {}
-        for channel in closing.values():
+        for channel in self._channels.take_all():
             await channel.close()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -220,12 +239,12 @@ class AioTransport:
     # ---- streams
 
     def _open(self, link: Link) -> None:
-        stream = self._streams[link] = _Stream(link)
-        stream.call = self.channel(link.endpoint).stream_stream(
+        stream = self._streams[link] = _Stream(link, self._channels.take(link.endpoint))
+        stream.call = stream.way.channel.stream_stream(
             methods.STREAM.path,
             request_serializer=lockd_pb2.StreamRequest.SerializeToString,
             response_deserializer=lockd_pb2.StreamResponse.FromString,
-        )()
+        )(metadata=self._credentials.metadata)
         self._start(self._write(stream))
         self._start(self._read(stream))
 
@@ -251,9 +270,11 @@ class AioTransport:
                 with self.inside() as engine:
                     engine.received(link, response, now())
         except grpc.RpcError as error:
-            failure = channels.failure_of(link.endpoint, error)
+            failure = channels.failure_of(link.endpoint, error, stream.way.pem)
         except asyncio.CancelledError:
             failure = channels.closed(link.endpoint)
+        self._channels.left(stream.way)
+        self._channels.heed(stream.way, failure)
         with self.inside() as engine:
             engine.broken(link, failure, now())
         stream.writable.set()
@@ -263,21 +284,30 @@ class AioTransport:
     async def _ask(self, ask: Ask) -> None:
         result: Any
         try:
-            call = self.channel(ask.endpoint).unary_unary(
-                ask.method.path,
-                request_serializer=ask.method.request.SerializeToString,
-                response_deserializer=ask.method.answer.FromString,
-            )(ask.message, timeout=ask.timeout)
-            self._unary[ask.key] = call
-            result = await call
-        except grpc.RpcError as error:
-            result = channels.failure_of(ask.endpoint, error)
+            with self.way(ask.endpoint) as (way, _):
+                call = way.channel.unary_unary(
+                    ask.method.path,
+                    request_serializer=ask.method.request.SerializeToString,
+                    response_deserializer=ask.method.answer.FromString,
+                )(ask.message, timeout=ask.timeout, metadata=self._credentials.metadata)
+                self._unary[ask.key] = call
+                try:
+                    result = await call
+                except grpc.RpcError as error:
+                    result = channels.failure_of(ask.endpoint, error, way.pem)
+                    self._channels.heed(way, result)
         except (asyncio.CancelledError, ClientClosed):
             result = channels.closed(ask.endpoint)
         finally:
             self._unary.pop(ask.key, None)
         with self.inside() as engine:
             engine.returned(ask.key, result, now())
+
+
+def _make_channel(endpoint: str, pem: Pem | None) -> Any:
+    if pem is None:
+        return grpc.aio.insecure_channel(endpoint, options=channels.OPTIONS)
+    return grpc.aio.secure_channel(endpoint, channels.channel_credentials(pem), options=channels.OPTIONS)
 
 
 _OPEN: weakref.WeakSet[AioTransport] = weakref.WeakSet()

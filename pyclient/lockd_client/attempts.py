@@ -5,6 +5,7 @@ may go out again depends on that and on the call (Repeat); what is raised in the
 left the second state.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -57,7 +58,8 @@ CODES = dict(
 """gRPC's codes by their numbers."""
 
 WITHDRAWN = "WITHDRAWN"  # the reason of a wait that ended with its node, or with its call; nothing is held
-_UNDONE = frozenset({"NO_LEADER", "STOPPING"})  # reasons by which a node says that nothing was done
+RECONNECT = "RECONNECT"  # the reason of a node that is to be asked again, by another connection
+_UNDONE = frozenset({"NO_LEADER", "STOPPING", RECONNECT})  # reasons by which a node says that nothing was done
 
 
 class Repeat(Enum):
@@ -68,13 +70,17 @@ class Repeat(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """code: gRPC's name for it. sent: False only where the call certainly never left this process."""
+    """code: gRPC's name for it. sent: False only where the call certainly never left this process. patience: seconds
+    after which the endpoint, if it goes on failing so, will not answer this client: 0 where it says at once that the
+    two do not fit together.
+    """
 
     endpoint: str
     code: str
     reason: str = ""
     details: str = ""
     sent: bool = True
+    patience: float = math.inf
 
     @property
     def from_node(self) -> bool:
@@ -207,13 +213,19 @@ class Route:
         self._failures = 0  # since anything succeeded
         self._moved = -MOVE_PAUSE_S
         self._unfit: dict[str, float] = {}
+        self._returns = 0  # to the same endpoint since anything succeeded
+        self._shut: dict[str, float] = {}  # endpoints, and from when on they count as such that will never answer
 
     @property
     def endpoint(self) -> str:
         return self.endpoints[self._place]
 
-    def failed(self, endpoint: str, time: float) -> None:
-        """The next endpoint's turn; after each round a pause."""
+    def failed(self, endpoint: str, time: float, patience: float = math.inf) -> None:
+        """The next endpoint's turn; after each round a pause. patience: the failure's."""
+        if patience == math.inf:
+            self._shut.pop(endpoint, None)
+        else:
+            self._shut[endpoint] = min(self._shut.get(endpoint, math.inf), time + patience)
         if endpoint not in self.endpoints:  # an address that the cluster gave
             self.unfit(endpoint, time)
             return
@@ -221,6 +233,15 @@ class Route:
         self._place = (self.endpoints.index(endpoint) + 1) % len(self.endpoints)
         turn, place = divmod(self._failures, len(self.endpoints))
         self.not_before = time + (self._backoff(turn) if place == 0 else 0.0)
+
+    def returned(self, time: float) -> None:
+        """The same endpoint is to be asked again, by another connection; the second time after a pause."""
+        self.not_before = time + (self._backoff(self._returns) if self._returns else 0.0)
+        self._returns += 1
+
+    def is_shut(self, time: float) -> bool:
+        """Whether no endpoint will answer, as far as their failures tell."""
+        return all(self._shut.get(endpoint, math.inf) <= time for endpoint in self.endpoints)
 
     def unfit(self, endpoint: str, time: float) -> None:
         """The leader does not answer there."""
@@ -232,7 +253,8 @@ class Route:
         self.not_before = 0.0
 
     def succeeded(self, endpoint: str) -> None:
-        self._failures = 0
+        self._failures = self._returns = 0
+        self._shut.pop(endpoint, None)
         if endpoint in self.endpoints:
             self._place = self.endpoints.index(endpoint)
 

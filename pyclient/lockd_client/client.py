@@ -6,27 +6,33 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lockd_client import calls, channels, locks, methods
+from lockd_client import calls, channels, locks, methods, tokens
 from lockd_client.agents import ThreadAgents
 from lockd_client.attempts import Failure, Route
 from lockd_client.calls import Wants
 from lockd_client.channels import grpc
 from lockd_client.clock import now
-from lockd_client.endpoints import choose_endpoints, parse_endpoint
+from lockd_client.credentials import Credentials
+from lockd_client.endpoints import parse_endpoint
 from lockd_client.errors import InvalidArgument
 from lockd_client.holding import OwnSessions
+from lockd_client.settings import Given, resolve
 from lockd_client.transport import Transport
 from lockd_client.values import (
+    AccessToken,
     Event,
     Holder,
     LockAnswer,
     LockInfo,
     Mode,
+    NewToken,
     RenewAnswer,
     RequestId,
+    Role,
     Status,
     TokenCheck,
     UnlockAnswer,
@@ -52,6 +58,13 @@ class LockdClient:
     answered, until `timeout` seconds have passed; where the cluster says who leads, the client goes there. HTTP proxies
     are not used.
 
+    Who the client is: `token`, or `token_file` with the token in it; `cert` and `key`, files in PEM. Whom it believes:
+    `cacert`, a file with one or more certificates in PEM; with it connections are encrypted (TLS), without it they are
+    not, and a token goes to loopback alone unless `insecure` says otherwise. Each is taken from the argument, else from
+    LOCKD_TOKEN, LOCKD_TOKEN_FILE, LOCKD_CERT, LOCKD_KEY, LOCKD_CACERT and LOCKD_INSECURE=1, else, as endpoints too,
+    from ~/.config/lockd/client.toml (LOCKD_CONFIG names another file). Files that change are read again within
+    seconds, and the client goes over to what is in them without failing a call.
+
     Close it, or use it with `with`: what it holds of threads and connections stays until then, or until the interpreter
     exits.
 
@@ -71,6 +84,12 @@ class LockdClient:
         *,
         endpoints: Sequence[str] | None = None,
         timeout: float = 10.0,
+        token: str | None = None,
+        token_file: str | Path | None = None,
+        cacert: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
+        insecure: bool = False,
     ) -> None:
         """timeout: seconds for one call with all its attempts, more than 0; of a call that may wait, without a word
         from a node. Connects when the first call is made.
@@ -78,8 +97,21 @@ class LockdClient:
         Raises InvalidArgument.
         """
         self._timeout = checked_timeout(timeout)
-        self._endpoints = choose_endpoints(host, port, endpoints, os.environ)
-        self._transport = Transport(self._endpoints, timeout)
+        given = Given(
+            host=host,
+            port=port,
+            endpoints=endpoints,
+            token=token,
+            token_file=token_file,
+            cacert=cacert,
+            cert=cert,
+            key=key,
+            insecure=insecure,
+        )
+        settings = resolve(given, os.environ)
+        self._endpoints = settings.endpoints
+        self._credentials = Credentials(settings)
+        self._transport = Transport(self._endpoints, self._credentials, timeout)
         self._agents = ThreadAgents()
         self._sessions = OwnSessions(self._transport)
 
@@ -276,7 +308,10 @@ class LockdClient:
 
         endpoint: ask this node, once; default: the one that this client is connected to.
         """
-        return self._transport.ask(calls.status("" if endpoint is None else parse_endpoint(endpoint)))
+        if endpoint is not None:
+            endpoint = parse_endpoint(endpoint)
+            self._credentials.check(endpoint)
+        return self._transport.ask(calls.status(endpoint or ""))
 
     def watch(self, prefix: str = "", from_revision: int = 0) -> Iterator[Event]:
         """What happens to locks whose names begin with `prefix`, from a revision on (0: from now on), for ever. It goes
@@ -288,6 +323,46 @@ class LockdClient:
             watching = Watching(prefix, from_revision, Route(self._endpoints, random.random), self._timeout, now())
             watching.request()
         return self._watch(watching)
+
+    # ---- who may do what: for admins whose own token is for all names
+
+    def create_token(
+        self,
+        name: str,
+        role: Role | str,
+        prefixes: Iterable[str] = (),
+        *,
+        secret: str | None = None,
+        request: RequestId | None = None,
+    ) -> NewToken:
+        """Lets whoever has the secret of the answer call the cluster as `name`. The secret is made here and not sent:
+        the cluster keeps its hash.
+
+        name: 1 to 64 of A-Z a-z 0-9 . _ @ : -; tokens of one name are one caller, so that one can take the place of
+        another. role: read, lock or admin. prefixes: of the names of the locks that it is for, at most 64; none: all
+        names. secret: one of the caller's own, of 32 to 512 printable ASCII characters without blanks. request: as in
+        try_lock, with the same secret.
+        """
+        return self._transport.ask(tokens.create(name, role, prefixes, secret, request))
+
+    def list_tokens(self) -> tuple[AccessToken, ...]:
+        """The tokens that were created so, in the order of their ids. Those that cluster.yml declares are not among
+        them.
+        """
+        found: tuple[AccessToken, ...] = ()
+        after = 0
+        while True:
+            those, after = self._transport.ask(tokens.page(after))
+            found += tuple(those)
+            if not after:
+                return found
+
+    def revoke_token(self, id: int) -> bool:
+        """From the answer on nothing is done with this token: streams and watches that it opened end. What was done
+        with it stays; what it holds ends with its lease. False if there is no such token (any more). An identity that
+        has another token goes on with that one.
+        """
+        return self._transport.ask(tokens.revoke(id))
 
     # ---- the end
 
@@ -347,29 +422,30 @@ class LockdClient:
         while True:
             time.sleep(max(0.0, route.not_before - now()))
             endpoint = route.endpoint
-            channel = self._transport.channel(endpoint)
             failure: Failure = channels.ended(endpoint)
-            call = None
-            try:
-                call = channel.unary_stream(
-                    methods.WATCH.path,
-                    request_serializer=methods.WATCH.request.SerializeToString,
-                    response_deserializer=methods.WATCH.answer.FromString,
-                )(watching.request())
-                while True:
-                    with self._transport.busy():
-                        response = next(call, None)
-                    watching.heard(now())
-                    if response is None:
-                        break
-                    yield from watching.took(response, endpoint)
-            except grpc.RpcError as error:
-                failure = channels.failure_of(endpoint, error)
-            except ValueError:  # what gRPC raises for a closed channel
-                failure = channels.closed(endpoint)
-            finally:
-                if call is not None:
-                    call.cancel()
+            with self._transport.way(endpoint) as (way, edition):
+                call = None
+                try:
+                    call = way.channel.unary_stream(
+                        methods.WATCH.path,
+                        request_serializer=methods.WATCH.request.SerializeToString,
+                        response_deserializer=methods.WATCH.answer.FromString,
+                    )(watching.request(), metadata=self._transport.metadata)
+                    while True:
+                        with self._transport.busy():
+                            response = next(call, None)
+                        watching.heard(now())
+                        if response is None:
+                            break
+                        yield from watching.took(response, endpoint)
+                except grpc.RpcError as error:
+                    failure = channels.failure_of(endpoint, error, way.pem)
+                except ValueError:  # what gRPC raises for a closed channel
+                    failure = channels.closed(endpoint)
+                finally:
+                    if call is not None:
+                        call.cancel()
+                failure = self._transport.judged(way, edition, failure)
             raised = watching.failed(failure, now())
             if raised is not None:
                 raise raised

@@ -1,5 +1,6 @@
 """Where nodes are: `host`, `host:port` or `[v6]:port`; written `host:port` ever after."""
 
+import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 
@@ -39,10 +40,25 @@ def parse_endpoint(text: str) -> str:
     return endpoint_of(host, int(port) if port else DEFAULT_PORT)
 
 
+def is_loopback(endpoint: str) -> bool:
+    """Whether what is sent there stays on this machine. endpoint: as parse_endpoint gives it."""
+    host = endpoint.rpartition(":")[0].strip("[]")
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def choose_endpoints(
-    host: str | None, port: int | None, endpoints: Sequence[str] | None, environment: Mapping[str, str]
+    host: str | None,
+    port: int | None,
+    endpoints: Sequence[str] | None,
+    environment: Mapping[str, str],
+    in_file: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
-    """Arguments over environment over the default. Raises InvalidArgument."""
+    """Arguments over the environment over client.toml (in_file) over the default. Raises InvalidArgument."""
     if endpoints is not None and (host is not None or port is not None):
         raise InvalidArgument("give either host and port, or endpoints")
     if isinstance(endpoints, str):
@@ -51,7 +67,7 @@ def choose_endpoints(
         return (endpoint_of(host or DEFAULT_HOST, DEFAULT_PORT if port is None else port),)
     if endpoints is None:
         given = [part for part in environment.get(ENVIRONMENT, "").split(",") if part.strip()]
-        endpoints = given or [endpoint_of(DEFAULT_HOST, DEFAULT_PORT)]
+        endpoints = given or ([endpoint_of(DEFAULT_HOST, DEFAULT_PORT)] if in_file is None else in_file)
     chosen = tuple(dict.fromkeys(parse_endpoint(each) for each in endpoints))
     if not chosen:
         raise InvalidArgument("endpoints is empty")

@@ -16,18 +16,18 @@ from dataclasses import replace
 from typing import Any
 
 from lockd_client import calls
-from lockd_client.attempts import ATTEMPT_S, Doubt, Failure, Repeat, Route
+from lockd_client.attempts import ATTEMPT_S, RECONNECT, Failure, Repeat, Route
 from lockd_client.calls import Call, Gone
+from lockd_client.credentials import Credentials
 from lockd_client.errors import ClientClosed, LockdError, OutcomeUnknown, RequestTooOld
 from lockd_client.links import CONNECT_S, PING_S, Action, Ask, HangUp, Link, Links, Write
 from lockd_client.operations import Answer, Operation
 from lockd_client.proto import lockd_pb2
 from lockd_client.renewals import Renewals
-from lockd_client.requests import CLIENT_BYTES, NOT_AFTER_MS, Requests
+from lockd_client.requests import CLIENT_BYTES, Requests
 from lockd_client.values import RequestId
 
 CLOCK_FRESH_S = 60.0  # a clock_ms seen longer ago is read again: not_after_ms would leave too little
-REQUESTS_PER_CALL_MAX = 3  # ids that one call uses up where nodes answer that they are too old
 BACKGROUND_S = 300.0  # how long a call goes on for which nobody waits
 OPERATIONS_MAX = 128  # in one message to a stream
 MESSAGE_BYTES = 256 * 1024  # above which no operation is added to it
@@ -36,20 +36,21 @@ Done = Callable[[Operation], None]
 
 
 class Engine:
-    """endpoints: at least one. timeout: seconds, of a call that names none. chance: 0 to 1. random_bytes: for this
-    client's part of its request ids.
+    """endpoints: at least one. credentials: the one thing here that reads files. timeout: seconds, of a call that names
+    none. chance: 0 to 1. random_bytes: for this client's part of its request ids.
     """
 
     def __init__(
         self,
         endpoints: Sequence[str],
+        credentials: Credentials,
         *,
         timeout: float,
         chance: Callable[[], float],
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.timeout = timeout
-        self.links = Links(Route(endpoints, chance))
+        self.links = Links(Route(endpoints, chance), credentials)
         self.leases = Renewals(self.submit)
         self._alarm = math.inf
         self.is_closed = False
@@ -140,7 +141,7 @@ class Engine:
             operation = link.outbox.popleft()
             key = next(self.links.keys)
             link.flying[key] = operation
-            operation.leave(key, time)
+            operation.leave(key, time, link.edition)
             message = operation.message(self._requests)
             wire = request.operations.add(id=key, timeout_ms=operation.node_timeout_ms(time))
             getattr(wire, operation.call.method.field).CopyFrom(message)
@@ -180,6 +181,7 @@ class Engine:
     def due(self, time: float) -> None:
         """Does what is due: links and calls that ran out of time, renewals, losses."""
         self._requests.give_up(time)
+        self.links.refresh(time, may_open=not self.is_paused)
         for link in [link for link in self.links.all if link.due() <= time]:
             if link.ping_key or link.wants_ping:
                 self._give_up(link, link.silence(time), time)
@@ -236,7 +238,7 @@ class Engine:
         for lease in self.leases.take_all():
             lease.is_foreign = True
             lease.lose()
-        self.links = Links(Route(self.links.route.endpoints, self.links.route.chance))
+        self.links = Links(Route(self.links.route.endpoints, self.links.route.chance), self.links.credentials)
         self._requests = Requests(self._random_bytes(CLIENT_BYTES))
         self._operations.clear()
         self._queue.clear()
@@ -289,7 +291,7 @@ class Engine:
         """By a unary call."""
         key = next(self.links.keys)
         self._asked[key] = operation
-        operation.leave(key, time)
+        operation.leave(key, time, self.links.credentials.edition)
         if operation.call.wait:
             operation.park()  # no word will tell that a node has queued it
         timeout = operation.unary_timeout(time, len(self.links.route.endpoints))
@@ -300,7 +302,7 @@ class Engine:
         call = operation.call
         key = next(self.links.keys)
         self._asked[key] = operation
-        operation.leave(key, time)
+        operation.leave(key, time, self.links.credentials.look())
         self.links.actions.append(Ask(key, call.endpoint, call.method, call.message, operation.timeout))
 
     # ---- answers
@@ -355,10 +357,13 @@ class Engine:
         """One attempt failed: by the node's word or, of a unary call, by the connection's end."""
         link = operation.link
         operation.come_back(time)
+        failure = self.links.credentials.judged(failure, operation.edition)
         error = operation.doubt.failed(failure)
-        if isinstance(error, RequestTooOld) and self._takes_another_id(operation, time):
+        if isinstance(error, RequestTooOld) and operation.takes_another_id(self._requests, time):
             self._clock = None
             self._queue.append(operation)
+        elif failure.reason == RECONNECT and operation.may_return():
+            self._return(operation, link, failure, time)
         elif error is not None or operation.call.endpoint:
             self._finish(operation, error or operation.doubt.exhausted(), time)
         else:
@@ -367,24 +372,20 @@ class Engine:
             self._again(operation, time, self.links.route.not_before)
         self._pump(time)
 
-    def _takes_another_id(self, operation: Operation, time: float) -> bool:
-        """An id made here is younger than any record's end, so TOO_OLD proves that no attempt under it was carried out
-        and none will be: the clock that it was made from lay behind (a node cut off from the others), and another id
-        is safe.
-        """
-        operation.ids += 1
-        is_young = time - operation.identified < NOT_AFTER_MS / 1000
-        if operation.call.request is not None or not is_young or operation.ids >= REQUESTS_PER_CALL_MAX:
-            return False
-        if operation.request is not None:
-            self._requests.answered(operation.request.sequence)
-        operation.request = None
-        operation.doubt = Doubt(operation.call.repeat)
-        return True
+    def _return(self, operation: Operation, link: Link | None, failure: Failure, time: float) -> None:
+        """To the node that refused a call for the connection by which it came, by another."""
+        if operation.call.endpoint:
+            self._ask_only(operation, time)
+            return
+        if link is not None and link.is_stream and operation.call.method.field:
+            self.links.come_back(link, time)
+            self._take_back(self.links.drop(link), failure, time)
+        self._again(operation, time, self.links.route.not_before)
 
     def _give_up(self, link: Link, failure: Failure, time: float) -> None:
         """A link is of no use any more."""
         was_current = link is self.links.current
+        failure = self.links.credentials.judged(failure, link.edition)
         self._take_back(self.links.broke(link, failure, time), failure, time)
         if was_current and failure.code != "UNIMPLEMENTED":
             self._tell_queue(failure, time)
@@ -402,11 +403,16 @@ class Engine:
                 self._again(operation, time, 0.0)
 
     def _tell_queue(self, failure: Failure, time: float) -> None:
-        """What waits for a link learns why there is none, or that a node refuses this client."""
+        """What waits for a link learns why there is none, or that a node refuses this client, or that none of them
+        can be reached at all.
+        """
         unsent = replace(failure, sent=failure.is_refusal)
+        is_shut = self.links.route.is_shut(time)
         for operation in list(self._queue):
             if operation.result is None and not operation.key:
                 error = operation.doubt.failed(unsent)
+                if is_shut and not operation.is_background and not operation.doubt.in_doubt:
+                    error = error or operation.doubt.exhausted()
                 if error is not None:
                     self._finish(operation, error, time)
 

@@ -48,13 +48,17 @@ class LimitReached(LockdError):
 
 
 class PermissionDenied(LockdError):
-    """The call was refused and changed nothing: this caller may not do it. Ask for a role that may."""
+    """The call was refused and changed nothing: this caller may not do it. Use the token (token= or LOCKD_TOKEN)
+    of one that may, or have one made for this: `lockd token create`.
+    """
 
     default_reason = "PERMISSION_DENIED"
 
 
 class Unauthenticated(LockdError):
-    """The call was refused and changed nothing: the node does not know this caller. Check the client's credentials."""
+    """The call was refused and changed nothing: the node does not know this caller. Check its token (token=,
+    token_file=, LOCKD_TOKEN, LOCKD_TOKEN_FILE or client.toml) or its certificate (cert= and key=).
+    """
 
     default_reason = "UNAUTHENTICATED"
 

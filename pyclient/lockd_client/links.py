@@ -3,7 +3,8 @@
 One link at a time carries new calls: a stream to one node or, where a node has no Stream, unary calls to it. A link
 opens with a question (Status) that changes nothing, so that a host that is off leaves no call in doubt; its answer
 also brings the cluster's clock, which request ids need, and says who leads. The leader's link is opened beside the
-present one, which then drains: what is in flight on it ends there, and waiting calls keep their place.
+present one, which then drains: what is in flight on it ends there, and waiting calls keep their place. In the same way
+a link takes over that was opened with newer credentials, to the same node.
 """
 
 from collections import deque
@@ -14,13 +15,15 @@ from itertools import count
 from typing import Any
 
 from lockd_client import methods
-from lockd_client.attempts import ATTEMPT_S, CODES, Failure, Route
+from lockd_client.attempts import ATTEMPT_S, CODES, RECONNECT, Failure, Route
+from lockd_client.credentials import LOOK_S, Credentials
 from lockd_client.methods import Method
 from lockd_client.operations import Operation
 from lockd_client.proto import lockd_pb2
 
 CONNECT_S = 2.0  # what a host that is off costs of the timeout
 PING_S = 1.0  # a link on which calls wait in a queue, silent for so long, is asked whether it lives
+REFRESH_PAUSE_S = 5.0  # after a link with newer credentials failed, while the one with older ones goes on
 LEADERLESS_MAX = 2  # answers in a row that name no leader, after which another node is asked
 
 
@@ -33,11 +36,13 @@ class LinkState(Enum):
 
 class Link:
     """outbox: to be written to the stream. flying: what is on the stream, by the key of its attempt. Unary calls are
-    on their own: they end by themselves, whatever becomes of the link.
+    on their own: they end by themselves, whatever becomes of the link. edition: of the credentials; it was opened with
+    these or newer ones.
     """
 
-    def __init__(self, endpoint: str, *, is_stream: bool, time: float) -> None:
+    def __init__(self, endpoint: str, *, is_stream: bool, time: float, edition: int = 0) -> None:
         self.endpoint = endpoint
+        self.edition = edition
         self.is_stream = is_stream
         self.state = LinkState.OPENING
         self.outbox: deque[Operation] = deque()
@@ -119,14 +124,18 @@ Action = Open | Write | Close | Ask | HangUp
 class Links:
     """Which links there are, and which of them takes new calls."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, credentials: Credentials) -> None:
         self.route = route
+        self.credentials = credentials
         self.actions: list[Action] = []
         self.current: Link | None = None
         self.better: Link | None = None  # to the leader, not answering yet
         self.all: dict[Link, None] = {}  # all that are not broken, in the order of their opening
         self.keys = count(1)
         self._no_stream: set[str] = set()
+        self._back_to = ""  # the endpoint of the next link, where it is not its turn
+        self._look_at = 0.0
+        self._refresh_at = 0.0
 
     @property
     def ready(self) -> Link | None:
@@ -137,7 +146,19 @@ class Links:
     def want(self, time: float) -> None:
         """A link is needed."""
         if self.current is None and time >= self.route.not_before:
-            self.current = self._open(self.route.endpoint, time)
+            endpoint, self._back_to = self._back_to or self.route.endpoint, ""
+            self.current = self._open(endpoint, time)
+
+    def refresh(self, time: float, *, may_open: bool) -> None:
+        """Sees to it that a link with the present credentials takes over. To be called from time to time."""
+        if not self.credentials.has_files or time < self._look_at:
+            return
+        self._look_at = time + LOOK_S
+        edition, link = self.credentials.look(), self.ready
+        if link is None or link.edition >= edition or self.better is not None or time < self._refresh_at:
+            return
+        if may_open:
+            self.better = self._open(link.endpoint, time)
 
     def ask_status(self, link: Link, time: float) -> None:
         if link.ping_key or link.wants_ping:
@@ -175,18 +196,31 @@ class Links:
             return
         link.leads_as = ""
         endpoint = self.route.leader(leader_address, time)
-        if endpoint is not None and endpoint != link.endpoint:
+        if endpoint is not None and endpoint != link.endpoint and self.credentials.suits(endpoint):
             self.better = self._open(endpoint, time)
 
     def broke(self, link: Link, failure: Failure, time: float) -> list[Operation]:
-        """Returns what was on it. The next link is another node's turn, or the same without Stream."""
-        if link.is_stream and failure.code == "UNIMPLEMENTED" and not failure.reason:
+        """Returns what was on it. The next link is another node's turn, or the same without Stream, or by another
+        connection.
+        """
+        if failure.reason == RECONNECT:
+            self.come_back(link, time)
+        elif link.is_stream and failure.code == "UNIMPLEMENTED" and not failure.reason:
             self._no_stream.add(link.endpoint)
         elif link is self.better:
-            self.route.unfit(link.endpoint, time)
+            if self.current is not None and link.endpoint == self.current.endpoint:
+                self._refresh_at = time + REFRESH_PAUSE_S
+            else:
+                self.route.unfit(link.endpoint, time)
         elif link is self.current:
-            self.route.failed(link.endpoint, time)
+            self.route.failed(link.endpoint, time, failure.patience)
         return self.drop(link)
+
+    def come_back(self, link: Link, time: float) -> None:
+        """If it is the present one, the next link goes to its node."""
+        if link is self.current:
+            self._back_to = link.endpoint
+            self.route.returned(time)
 
     def drop(self, link: Link) -> list[Operation]:
         """Returns what was on it."""
@@ -222,10 +256,14 @@ class Links:
         return next((link for link in self.all if key == link.ping_key), None)
 
     def due(self) -> Iterable[float]:
-        return (link.due() for link in self.all)
+        found = [link.due() for link in self.all]
+        if found and self.credentials.has_files:
+            found.append(self._look_at)
+        return found
 
     def _open(self, endpoint: str, time: float) -> Link:
-        link = Link(endpoint, is_stream=endpoint not in self._no_stream, time=time)
+        edition = self.credentials.look()
+        link = Link(endpoint, is_stream=endpoint not in self._no_stream, time=time, edition=edition)
         self.all[link] = None
         if link.is_stream:
             self.actions.append(Open(link))

@@ -40,6 +40,12 @@ CLOSE_SESSION = Method(
 )
 STATUS = Method("/lockd.v1.ClusterService/Status", lockd_pb2.StatusRequest, lockd_pb2.StatusResponse, "status")
 
+_ACCESS = "/lockd.v1.AccessService"
+
+CREATE_TOKEN = Method(f"{_ACCESS}/CreateToken", lockd_pb2.CreateTokenRequest, lockd_pb2.CreateTokenResponse)
+LIST_TOKENS = Method(f"{_ACCESS}/ListTokens", lockd_pb2.ListTokensRequest, lockd_pb2.ListTokensResponse)
+REVOKE_TOKEN = Method(f"{_ACCESS}/RevokeToken", lockd_pb2.RevokeTokenRequest, lockd_pb2.RevokeTokenResponse)
+
 WATCH = Method(f"{_SERVICE}/Watch", lockd_pb2.WatchRequest, lockd_pb2.WatchResponse)  # answers are a stream
 STREAM = Method(f"{_SERVICE}/Stream", lockd_pb2.StreamRequest, lockd_pb2.StreamResponse)  # both are
 

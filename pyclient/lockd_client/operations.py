@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 from lockd_client.attempts import ATTEMPT_MIN_S, ATTEMPT_S, Doubt, Failure, Repeat
 from lockd_client.calls import Call
 from lockd_client.errors import LockdError
-from lockd_client.requests import Requests
+from lockd_client.requests import NOT_AFTER_MS, Requests
 from lockd_client.translate import request_message
 
 if TYPE_CHECKING:
     from lockd_client.links import Link
 
 NODE_SHARE = 0.8
+REQUESTS_PER_CALL_MAX = 3  # ids that one call uses up where nodes answer that they are too old
+RETURNS_MAX = 3  # of one call, to a node that refused it for the connection by which it came
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Operation:
         "deadline",
         "done",
         "doubt",
+        "edition",
         "ended",
         "identified",
         "ids",
@@ -50,6 +53,7 @@ class Operation:
         "not_before",
         "request",
         "result",
+        "returns",
         "sent",
         "timeout",
     )
@@ -67,6 +71,8 @@ class Operation:
         self.ids = 0  # that were used up
         self.link: Link | None = None  # on which it is, or waits to be written
         self.key = 0  # of this attempt; 0: it has not been written
+        self.edition = 0  # of the credentials that this attempt was made with, or an older one
+        self.returns = 0
         self.sent = 0.0
         self.is_parked = False
         self.is_background = False  # nobody waits for it
@@ -74,9 +80,10 @@ class Operation:
         self.result: Answer | LockdError | None = None
         self.ended = 0.0
 
-    def leave(self, key: int, time: float) -> None:
+    def leave(self, key: int, time: float, edition: int) -> None:
         """An attempt is written."""
         self.key = key
+        self.edition = edition
         self.sent = time
 
     def park(self) -> None:
@@ -101,6 +108,26 @@ class Operation:
     def has_time(self, time: float) -> bool:
         """For one more attempt."""
         return self.doubt.is_untried or self.deadline - time >= ATTEMPT_MIN_S
+
+    def takes_another_id(self, requests: Requests, time: float) -> bool:
+        """An id made here is younger than any record's end, so TOO_OLD proves that no attempt under it was carried out
+        and none will be: the clock that it was made from lay behind (a node cut off from the others), and another id
+        is safe.
+        """
+        self.ids += 1
+        is_young = time - self.identified < NOT_AFTER_MS / 1000
+        if self.call.request is not None or not is_young or self.ids >= REQUESTS_PER_CALL_MAX:
+            return False
+        if self.request is not None:
+            requests.answered(self.request.sequence)
+        self.request = None
+        self.doubt = Doubt(self.call.repeat)
+        return True
+
+    def may_return(self) -> bool:
+        """To the same node at once, once more."""
+        self.returns += 1
+        return self.returns <= RETURNS_MAX
 
     def silence(self, endpoint: str, time: float) -> Failure:
         waited = max(0.0, time - (self.sent if self.key else self.began))

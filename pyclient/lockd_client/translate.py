@@ -14,6 +14,7 @@ from lockd_client.proto import lockd_pb2
 from lockd_client.values import (
     NO_DEADLINE,
     PASSED,
+    AccessToken,
     CycleLink,
     Event,
     EventKind,
@@ -25,6 +26,7 @@ from lockd_client.values import (
     Peer,
     RenewAnswer,
     RequestId,
+    Role,
     Status,
     TokenCheck,
     UnlockAnswer,
@@ -95,6 +97,7 @@ def holders_of(messages: Iterable[lockd_pb2.Holder], clock_ms: int) -> tuple[Hol
             agent=message.agent,
             count=message.count,
             names=message.names,
+            identity=message.identity,
         )
         for message in messages
     )
@@ -113,6 +116,7 @@ def waiters_of(messages: Iterable[lockd_pb2.Waiter], clock_ms: int) -> tuple[Wai
             until_ms=message.until_ms,
             reason=message.reason,
             metadata=dict(message.metadata),
+            identity=message.identity,
         )
         for message in messages
     )
@@ -220,6 +224,8 @@ def event_of(message: lockd_pb2.Event) -> Event:
         session_id=message.session_id,
         reason=message.reason,
         by=message.by,
+        by_identity=message.by_identity,
+        by_credential=message.by_credential,
     )
 
 
@@ -247,4 +253,30 @@ def status_of(message: lockd_pb2.StatusResponse) -> Status:
         waiters=message.waiters,
         sessions=message.sessions,
         revision=message.revision,
+        refused=dict(message.refused),
+    )
+
+
+_ROLES = {Role.READ: lockd_pb2.READ, Role.LOCK: lockd_pb2.LOCK, Role.ADMIN: lockd_pb2.ADMIN}
+
+
+def role_message(role: Role | str) -> lockd_pb2.Role:
+    """Raises InvalidArgument."""
+    if role not in tuple(Role):
+        raise InvalidArgument(f"role is {role!r}; it is one of {', '.join(Role)}")
+    return _ROLES[Role(role)]
+
+
+def role_of(number: int) -> Role | None:
+    return next((role for role, known in _ROLES.items() if known == number), None)
+
+
+def access_token(message: lockd_pb2.AccessToken) -> AccessToken:
+    return AccessToken(
+        id=message.token_id,
+        name=message.name,
+        role=role_of(message.role),
+        prefixes=tuple(message.prefixes),
+        created_ms=message.created_ms,
+        created_by=message.created_by,
     )

@@ -19,13 +19,15 @@ import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lockd_client import channels, forks, methods
 from lockd_client.attempts import Failure
 from lockd_client.calls import Call
-from lockd_client.channels import grpc
+from lockd_client.channels import Channels, Way, grpc
 from lockd_client.clock import now
+from lockd_client.credentials import Credentials, Pem
 from lockd_client.engine import Engine
 from lockd_client.errors import ClientClosed
 from lockd_client.links import Action, Ask, Close, HangUp, Link, Open, Write
@@ -50,11 +52,19 @@ class _Stream:
         self.call: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Shut:
+    """Close a channel on which nothing is in flight any more."""
+
+    channel: Any
+
+
 class Transport:
     """Thread-safe."""
 
-    def __init__(self, endpoints: Sequence[str], timeout: float) -> None:
-        self._engine = Engine(endpoints, timeout=timeout, chance=random.random)
+    def __init__(self, endpoints: Sequence[str], credentials: Credentials, timeout: float) -> None:
+        self._credentials = credentials
+        self._engine = Engine(endpoints, credentials, timeout=timeout, chance=random.random)
         self._inherited: list[object] = []  # kept: to let go of a parent's channel here would disturb the parent's
         self._begin()
         _OPEN.add(self)
@@ -64,9 +74,9 @@ class Transport:
         self._changed = threading.Condition(self._mutex)
         self._background: threading.Thread | None = None
         self._wakes_at = math.inf
-        self._todo: list[Action] = []  # what is to be done with gRPC, outside the mutex
+        self._todo: list[Action | _Shut] = []  # what is to be done with gRPC, outside the mutex
         self._fired: list[Callable[[], object]] = []
-        self._channels: dict[str, Any] = {}
+        self._channels = Channels(self._credentials, self._make_channel)
         self._streams: dict[Link, _Stream] = {}
         self._unary: dict[int, Any] = {}  # calls in flight; None where one is about to begin
         self._was_used = False  # since the last fork
@@ -123,13 +133,33 @@ class Transport:
         self._fired.append(callback)
         self._wake()
 
-    def channel(self, endpoint: str) -> Any:
-        """Waits while the process forks. Raises ClientClosed."""
+    @contextmanager
+    def way(self, endpoint: str) -> Iterator[tuple[Way, int]]:
+        """For one call: a channel, and the edition of the credentials that go with it. Waits while the process forks.
+        Raises ClientClosed.
+        """
         with self._mutex:
             self._changed.wait_for(lambda: not self._engine.is_paused)
             if self._engine.is_closed:
                 raise ClientClosed
-            return self._channel(endpoint)
+            edition = self._credentials.look()
+            way = self._channels.take(endpoint)
+        try:
+            yield way, edition
+        finally:
+            self._channels.left(way)
+
+    def judged(self, way: Way, edition: int, failure: Failure) -> Failure:
+        """What it means that a call on this way ended so."""
+        with self._mutex:
+            self._channels.heed(way, failure)
+            return self._credentials.judged(failure, edition)
+
+    @property
+    def metadata(self) -> Any:
+        """That a call carries."""
+        with self._mutex:
+            return self._credentials.metadata
 
     @contextmanager
     def busy(self) -> Iterator[None]:
@@ -157,7 +187,7 @@ class Transport:
 
     # ---- under the mutex
 
-    def _take_todo(self) -> list[Action]:
+    def _take_todo(self) -> list[Action | _Shut]:
         """After anything was done with the engine."""
         self._sort()
         if self._engine.alarm < self._wakes_at:
@@ -188,6 +218,7 @@ class Transport:
                 case HangUp():
                     pass
             self._todo.append(action)
+        self._todo += map(_Shut, self._channels.take_idle())
 
     def _wake(self) -> None:
         if self._background is None and not self._engine.is_closed:
@@ -196,11 +227,13 @@ class Transport:
         self._wakes_at = -math.inf
         self._changed.notify_all()
 
-    def _channel(self, endpoint: str) -> Any:
-        if endpoint not in self._channels:
-            self._channels[endpoint] = grpc.insecure_channel(endpoint, options=channels.OPTIONS)
-            forks.join(self, self._channels[endpoint])
-        return self._channels[endpoint]
+    def _make_channel(self, endpoint: str, pem: Pem | None) -> Any:
+        if pem is None:
+            channel = grpc.insecure_channel(endpoint, options=channels.OPTIONS)
+        else:
+            channel = grpc.secure_channel(endpoint, channels.channel_credentials(pem), options=channels.OPTIONS)
+        forks.join(self, channel)
+        return channel
 
     # ---- the background thread
 
@@ -235,7 +268,7 @@ class Transport:
 
     # ---- with gRPC, outside the mutex
 
-    def _do(self, todo: list[Action]) -> None:
+    def _do(self, todo: list[Action | _Shut]) -> None:
         try:
             for action in todo:
                 match action:
@@ -247,6 +280,8 @@ class Transport:
                         self._ask(action)
                     case HangUp():
                         self._hang_up(action.key)
+                    case _Shut():
+                        action.channel.close()
         finally:
             self._leave()
 
@@ -261,24 +296,24 @@ class Transport:
             stream = self._streams.get(link)
             if stream is None:
                 return
-            channel = self._channel(link.endpoint)
+            way, metadata = self._channels.take(link.endpoint), self._credentials.metadata
             self._was_used = True
             self._busy += 1  # until the stream has ended
         try:
-            call = channel.stream_stream(
+            call = way.channel.stream_stream(
                 methods.STREAM.path,
                 request_serializer=lockd_pb2.StreamRequest.SerializeToString,
                 response_deserializer=self._reader(link),
-            )(self._requests(stream))
+            )(self._requests(stream), metadata=metadata)
         except ValueError:  # what gRPC raises for a closed channel
-            self._ended(link, channels.closed(link.endpoint))
+            self._ended(link, way, channels.closed(link.endpoint))
             return
         with self._mutex:
             stream.call = call
             is_closed = stream.is_closed
         if is_closed:
             call.cancel()
-        threading.Thread(target=self._read, args=(link, call), name="lockd-stream", daemon=True).start()
+        threading.Thread(target=self._read, args=(link, way, call), name="lockd-stream", daemon=True).start()
 
     def _close(self, link: Link) -> None:
         with self._mutex:
@@ -320,17 +355,19 @@ class Transport:
         if self._engine.is_paused or self._engine.is_ending:
             self._changed.notify_all()
 
-    def _read(self, link: Link, call: Any) -> None:
+    def _read(self, link: Link, way: Way, call: Any) -> None:
         failure = channels.ended(link.endpoint)
         try:
             for _ in call:
                 pass
         except grpc.RpcError as error:
-            failure = channels.failure_of(link.endpoint, error)
-        self._ended(link, failure)
+            failure = channels.failure_of(link.endpoint, error, way.pem)
+        self._ended(link, way, failure)
 
-    def _ended(self, link: Link, failure: Failure) -> None:
+    def _ended(self, link: Link, way: Way, failure: Failure) -> None:
+        self._channels.left(way)
         with self.inside() as engine:
+            self._channels.heed(way, failure)
             engine.broken(link, failure, now())
         self._leave()
 
@@ -340,23 +377,23 @@ class Transport:
             try:
                 result = future.result()
             except grpc.RpcError as error:
-                result = channels.failure_of(ask.endpoint, error)
+                result = channels.failure_of(ask.endpoint, error, way.pem)
             except grpc.FutureCancelledError:
                 result = Failure(endpoint=ask.endpoint, code="CANCELLED", details="the connection was closed here")
-            self._returned(ask.key, result)
+            self._returned(ask.key, way, result)
 
         with self._mutex:
-            channel = self._channel(ask.endpoint)
+            way, metadata = self._channels.take(ask.endpoint), self._credentials.metadata
             self._was_used = True
             self._busy += 1  # until the call has ended
         try:
-            future = channel.unary_unary(
+            future = way.channel.unary_unary(
                 ask.method.path,
                 request_serializer=ask.method.request.SerializeToString,
                 response_deserializer=ask.method.answer.FromString,
-            ).future(ask.message, timeout=ask.timeout)
+            ).future(ask.message, timeout=ask.timeout, metadata=metadata)
         except ValueError:  # what gRPC raises for a closed channel
-            self._returned(ask.key, channels.closed(ask.endpoint))
+            self._returned(ask.key, way, channels.closed(ask.endpoint))
             return
         with self._mutex:
             is_wanted = ask.key in self._unary
@@ -366,8 +403,11 @@ class Transport:
             future.cancel()
         future.add_done_callback(ended)
 
-    def _returned(self, key: int, result: Any) -> None:
+    def _returned(self, key: int, way: Way, result: Any) -> None:
+        self._channels.left(way)
         with self._mutex:
+            if isinstance(result, Failure):
+                self._channels.heed(way, result)
             self._busy -= 1
             self._unary.pop(key, None)
             self._engine.returned(key, result, now())
@@ -381,8 +421,8 @@ class Transport:
 
     def _close_channels(self) -> None:
         with self._mutex:
-            closing, self._channels = self._channels, {}
-        for channel in closing.values():
+            closing = self._channels.take_all()
+        for channel in closing:
             channel.close()
 
     # ---- forks

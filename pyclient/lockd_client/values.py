@@ -51,7 +51,8 @@ class RequestId:
 class Holder:
     """One hold of one name. `age`, `ttl` and `lease_remaining` are seconds at the moment of the answer; a ttl of 0
     means that it is held until it is unlocked. session_id 0: none. `count`: re-entrant acquisitions that were not
-    released yet. `names`: how many locks the grant spans.
+    released yet. `names`: how many locks the grant spans. `identity`: who took it, as the cluster knows them; empty
+    where it asks nobody who they are.
     """
 
     name: str
@@ -68,12 +69,13 @@ class Holder:
     agent: str = ""
     count: int = 1
     names: int = 1
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiter:
     """One waiter for one name. position: how many wait for this name before it. `waited`: seconds. until_ms: on the
-    cluster's clock; 0: as long as its session, or its call, lives.
+    cluster's clock; 0: as long as its session, or its call, lives. `identity` as in Holder.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Waiter:
     until_ms: int
     reason: str
     metadata: Mapping[str, str] = field(hash=False)
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +141,8 @@ class EventKind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """What happened to locks. revision: one number over all events of the cluster, rising by one. wants: the names and
-    their modes. `by`: who broke a hold, and `reason` why.
+    their modes. `by`: who broke a hold, by their own label, and `reason` why. by_identity: who that is, as the cluster
+    knows them; by_credential: by which token or certificate.
     """
 
     revision: int
@@ -150,6 +154,8 @@ class Event:
     session_id: int
     reason: str
     by: str
+    by_identity: str = ""
+    by_credential: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +236,9 @@ class Peer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One node's own view, read locally. role: leader, follower, candidate or joining. leader_id 0: none known."""
+    """One node's own view, read locally. role: leader, follower, candidate or joining. leader_id 0: none known.
+    refused: how many calls this process of the node refused, by limit or reason.
+    """
 
     node_id: int
     version: str
@@ -251,3 +259,38 @@ class Status:
     waiters: int = 0
     sessions: int = 0
     revision: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+
+class Role(StrEnum):
+    """What a caller may do; each includes those before it."""
+
+    READ = "read"  # look and watch
+    LOCK = "lock"  # and take, release, wait, open sessions
+    ADMIN = "admin"  # and break the holds of others; where it is for all names, also manage tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """A token that was created, without its secret. name: the identity; tokens of one name are one caller. prefixes: of
+    the names of locks that it is for; none: all names. role None: a newer node's, for which this version has no name.
+    created_ms: on the cluster's clock. created_by: whose identity.
+    """
+
+    id: int
+    name: str
+    role: Role | None
+    prefixes: tuple[str, ...]
+    created_ms: int
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewToken:
+    """secret: what its owner's calls carry. It is nowhere else: the cluster keeps its hash."""
+
+    id: int
+    name: str
+    role: Role
+    prefixes: tuple[str, ...]
+    secret: str = field(repr=False)

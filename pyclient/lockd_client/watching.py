@@ -1,6 +1,6 @@
 """Following events through lost connections and other nodes. Pure: time is an argument."""
 
-from lockd_client.attempts import Doubt, Failure, Repeat, Route
+from lockd_client.attempts import RECONNECT, Doubt, Failure, Repeat, Route
 from lockd_client.errors import Compacted, LockdError
 from lockd_client.proto import lockd_pb2
 from lockd_client.translate import event_of
@@ -40,8 +40,11 @@ class Watching:
         """What to raise; None: ask route.endpoint, not before route.not_before."""
         if failure.reason == Compacted.default_reason:
             return Compacted(str(failure), endpoints=(failure.endpoint,))
-        self.route.failed(failure.endpoint, time)
+        if failure.reason == RECONNECT:
+            self.route.returned(time)
+        else:
+            self.route.failed(failure.endpoint, time, failure.patience)
         error = self._doubt.failed(failure)
-        if error is None and time - self._heard >= self._timeout:
+        if error is None and (time - self._heard >= self._timeout or self.route.is_shut(time)):
             return self._doubt.exhausted()
         return error

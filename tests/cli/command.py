@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ NOWHERE = "127.0.0.1:1"
 WITHIN_S = 30.0
 
 
-def run(node: FakeNode | str | None, *arguments: str) -> Result:
+def run(node: FakeNode | str | None, *arguments: str, env: Mapping[str, str] | None = None) -> Result:
+    """env: beside LOCKD_ENDPOINTS, which is the node's; it may be empty there."""
     endpoint = node.endpoint if isinstance(node, FakeNode) else node or NOWHERE
-    result = CliRunner(env={"LOCKD_ENDPOINTS": endpoint}).invoke(main, arguments)
+    result = CliRunner(env={"LOCKD_ENDPOINTS": endpoint, **(env or {})}).invoke(main, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -30,13 +32,13 @@ def run(node: FakeNode | str | None, *arguments: str) -> Result:
 class Process:
     """It has to be left: that ends it."""
 
-    def __init__(self, node: FakeNode, *arguments: str, **files: Any) -> None:
+    def __init__(self, node: FakeNode, *arguments: str, env: Mapping[str, str] | None = None, **files: Any) -> None:
         folders = os.pathsep.join([str(ROOT), str(Path(lockd_client.__file__).parents[1])])
         code = "from lockd.cli import main; main()"
         files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | files
         self.popen = subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
-            env={"PYTHONPATH": folders, "LOCKD_ENDPOINTS": node.endpoint, "LC_ALL": "C.UTF-8"},
+            env={"PYTHONPATH": folders, "LOCKD_ENDPOINTS": node.endpoint, "LC_ALL": "C.UTF-8", **(env or {})},
             text=True,
             **files,
         )

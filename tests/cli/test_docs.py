@@ -43,6 +43,7 @@ def test_the_table_of_exit_codes_is_whole() -> None:
         ("A waiter", names(lockd_client.Waiter)),
         ("The event", names(lockd_client.Event)),
         ("The status", names(lockd_client.Status) | {"endpoint"}),
+        ("The token", names(lockd_client.AccessToken)),
         (
             "The lock",
             set(
@@ -74,4 +75,4 @@ def test_every_command_that_answers_has_json() -> None:
     without = [
         name for name, command in main.commands.items() if "output" not in {each.name for each in command.params}
     ]
-    assert without == ["serve", "certs"]
+    assert without == ["serve", "certs", "token"]

@@ -5,13 +5,13 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import grpc
 
 from lockd_client.proto import lockapi_pb2, lockapi_pb2_grpc, lockd_pb2, lockd_pb2_grpc
+from tests.client.guard import Guard, token_of
 
 Step = Callable[[Any], None]
 """What happens to one call, given its context: raises (through context.abort) or returns."""
@@ -95,6 +95,7 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
         clock_ms: int = 1_000_000,
         streams: bool = True,
         state: State | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.node_id, self.leader_id, self.clock_ms, self.streams = node_id, leader_id, clock_ms, streams
         self.leader_address = ""
@@ -108,14 +109,16 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
         self.peers: list[lockd_pb2.Peer] = []
         self.waited_ms = 0
         self.lease_remaining_ms: int | None = None
-        self.open_streams: list[queue.SimpleQueue[Any]] = []
+        self.open_streams: dict[queue.SimpleQueue[Any], str] = {}  # with the token that each carried
+        self.peers_of_streams: list[str] = []  # the other end of each one's connection
         self._parked: list[queue.SimpleQueue[Any]] = []
         self._release = threading.Event()
-        self._server = grpc.server(futures.ThreadPoolExecutor(32), options=[("grpc.so_reuseport", 0)])
+        self.guard = guard or Guard()
+        self._server = self.guard.server()
         lockd_pb2_grpc.add_LockServiceServicer_to_server(self, self._server)
         lockd_pb2_grpc.add_ClusterServiceServicer_to_server(self, self._server)
         lockapi_pb2_grpc.add_LockingServicer_to_server(_Locking(self), self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self.guard.bind(self._server, f"127.0.0.1:{port}")
         self.endpoint = f"127.0.0.1:{self.port}"
         self._server.start()
 
@@ -132,11 +135,13 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
             answers.put(None)
         self._server.stop(0).wait()
 
-    def break_streams(self) -> None:
-        """As a connection that breaks."""
-        for stream in self.open_streams:
-            stream.put(_Aborted(grpc.StatusCode.UNAVAILABLE, "", "the connection broke"))
-        self.open_streams.clear()
+    def break_streams(
+        self, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE, reason: str = "", token: str | None = None
+    ) -> None:
+        """As a connection that breaks, or by the node's word; all of them, or those that carried this token."""
+        for stream in [stream for stream, carried in self.open_streams.items() if token in (None, carried)]:
+            del self.open_streams[stream]
+            stream.put(_Aborted(code, reason, "the connection broke"))
 
     def hang(self, context: Any) -> None:
         """A step: says nothing until the node stops."""
@@ -153,10 +158,6 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
     @property
     def holds(self) -> dict[str, lockd_pb2.Holder]:
         return self.state.holds
-
-    @property
-    def last_token(self) -> int:
-        return self.state.last_token
 
     # ---- lockd.v1
 
@@ -217,11 +218,12 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
         if not self.streams:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "no streams here")
         results: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.open_streams.append(results)
+        self.open_streams[results] = token_of(context.invocation_metadata())
+        self.peers_of_streams.append(context.peer())
         threading.Thread(target=self._serve, args=(requests, results), daemon=True).start()
         while (result := results.get()) is not None:
             if isinstance(result, _Aborted):
-                context.abort(result.code, result.details)
+                Fail(result.code, result.reason, result.details)(context)
             yield lockd_pb2.StreamResponse(results=[result], leader_address=self.leader_address)
 
     def _serve(self, requests: Any, results: "queue.SimpleQueue[Any]") -> None:

@@ -9,11 +9,13 @@ import pytest
 from lockd_client import LockdError, OutcomeUnknown, RequestId, Unavailable, calls
 from lockd_client.attempts import ATTEMPT_S, Failure
 from lockd_client.calls import Call, Gone, Wants
+from lockd_client.credentials import Credentials
 from lockd_client.engine import Engine
 from lockd_client.leases import Lease
 from lockd_client.links import PING_S, Ask, Close, HangUp, Link, Open
 from lockd_client.operations import Answer, Operation
 from lockd_client.proto import lockd_pb2
+from lockd_client.settings import Settings
 
 WANTS = Wants(names=(("a", False),), ttl=30)
 GRANTED = lockd_pb2.LockResponse(outcome=lockd_pb2.GRANTED, acquired=True, token=7, lease_remaining_ms=30_000)
@@ -24,7 +26,10 @@ class Bench:
     """An engine and its clock. Nodes answer when the test says so."""
 
     def __init__(self, *endpoints: str) -> None:
-        self.engine = Engine(endpoints or ("a:1",), timeout=10, chance=lambda: 1.0, random_bytes=bytes)
+        settings = Settings(endpoints=endpoints or ("a:1",))
+        self.engine = Engine(
+            settings.endpoints, Credentials(settings), timeout=10, chance=lambda: 1.0, random_bytes=bytes
+        )
         self.time = 100.0
         self.done: list[Operation] = []
 

@@ -103,7 +103,7 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_acts_once(nodes: list[Fa
     answer = client.try_lock("a", ttl=30)
     assert answer.acquired
     assert answer.token == 1
-    assert nodes[0].last_token == 1
+    assert nodes[0].state.last_token == 1
 
 
 def test_the_node_that_answered_last_is_asked_first(nodes: list[FakeNode], client: LockdClient) -> None:
@@ -198,7 +198,7 @@ def test_an_unknown_outcome_carries_the_request(nodes: list[FakeNode], step: Fai
     sent = lock_requests(nodes[0])
     assert {call.request.sequence for call in sent} == {1}
     assert [call.attempt for call in sent] == list(range(1, len(sent) + 1))
-    assert nodes[0].last_token == 1
+    assert nodes[0].state.last_token == 1
 
 
 def test_a_refusal_after_an_unknown_attempt_does_not_hide_it(nodes: list[FakeNode], client: LockdClient) -> None:

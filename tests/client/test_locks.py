@@ -242,7 +242,7 @@ def test_an_outcome_that_stays_unknown_is_cancelled_in_the_background(node: Fake
         node.after.extend([BROKE_OFF] * 200)
         with pytest.raises(OutcomeUnknown):
             client.lock("a").acquire(blocking=False)
-        assert node.last_token == 1
+        assert node.state.last_token == 1
         node.after.clear()
         eventually(lambda: not node.holds, 10)
 
