@@ -88,6 +88,9 @@ class Node:
         assert self.process is not None
         return self.process.pid
 
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
     def log_lines(self) -> list[dict[str, Any]]:
         """What the node logged in all its lives; lines that are no JSON are under `event`."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
@@ -108,7 +111,7 @@ class Secured:
         self.folder, self.client_certificates = folder, client_certificates
         self.authority = Authority(folder, "the cluster's")
         for id in ids:
-            self.authority.node(id)
+            self.authority.node(id, days=DAYS)
         self.peer_secret = self.write("peer.secret", secrets.token_hex(16))
         declared = [token if "sha256" in token else self._with_file(token) for token in grants.get("tokens", ())]
         self.auth = {**grants, "tokens": declared}
@@ -148,6 +151,9 @@ class Secured:
 def new_secret() -> str:
     return "lockd_" + secrets.token_urlsafe(32)
 
+
+DAYS = 90.0
+"""Of nodes' certificates: so long that no node warns of their end."""
 
 GRANTS: Mapping[str, Any] = {
     "tokens": (
