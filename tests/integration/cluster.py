@@ -168,8 +168,8 @@ class Cluster:
     """size nodes, numbered from 1. form: "yaml", or "go" for the Go lockd's JSON. settings: fields of cluster.yml.
 
     under: by its number, the command that a node is started under; it must become the node, as env and strace -D do.
-    tls: its client_certificates, "none" or "required"; such a cluster has TLS, and auth, of which there is GRANTS unless
-    told otherwise. options: of `lockd serve`.
+    tls: its client_certificates, "none" or "required"; such a cluster has TLS, and auth, which is GRANTS unless told
+    otherwise. options: of `lockd serve`.
     """
 
     def __init__(

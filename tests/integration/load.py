@@ -130,9 +130,9 @@ class Load:
 
     def _in_line(self, caller: Caller) -> None:
         while not self._stop.is_set():
-            with caller.round(2):
-                with self._client.lock(QUEUE, TTL_S, owner=caller.name) as lock, self._alone_inside(lock.token):
-                    pass
+            lock = self._client.lock(QUEUE, TTL_S, owner=caller.name)
+            with caller.round(2), lock, self._alone_inside(lock.token):
+                pass
 
     def _by_name(self, caller: Caller) -> None:
         """The Go lockd's calls, which carry no id: none may be in doubt."""
@@ -144,13 +144,15 @@ class Load:
 
     def _keeper(self, caller: Caller) -> None:
         """Has one lock all the time, by a lease that lives by being kept alive."""
-        with self._client.open_session(SESSIONS_TTL_S) as session:
-            with self._client.lock("ci/kept", session=session) as kept:
-                while not self._stop.is_set():
-                    with caller.round(2):
-                        kept.check()
-                        assert self._client.check_token("ci/kept", kept.token)
-                        assert not self._client.try_lock("ci/kept", ttl=TTL_S).acquired
+        with (
+            self._client.open_session(SESSIONS_TTL_S) as session,
+            self._client.lock("ci/kept", session=session) as kept,
+        ):
+            while not self._stop.is_set():
+                with caller.round(2):
+                    kept.check()
+                    assert self._client.check_token("ci/kept", kept.token)
+                    assert not self._client.try_lock("ci/kept", ttl=TTL_S).acquired
 
     @contextlib.contextmanager
     def _alone_inside(self, token: int) -> Iterator[None]:

@@ -1,5 +1,9 @@
-"""Certificates, authorities and tokens replaced while calls are made: no call fails, no lock is lost, nobody notices."""
+"""Certificates, authorities and tokens replaced while calls are made: no call fails, and no lock is lost.
 
+Figures: --log-cli-level=INFO.
+"""
+
+import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +19,8 @@ from tests.cli.command import run
 from tests.eventually import eventually
 from tests.integration.cluster import Cluster, new_secret, running
 from tests.integration.load import Load
+
+log = logging.getLogger("figures")
 
 TAKEN_WITHIN_S = 30.0
 
@@ -44,7 +50,8 @@ class Rotation:
         yield
         self.load.goes_on()
         took = time.monotonic() - began
-        print(f"{what}: {self.load.calls - before} calls in {took:.1f} s; longest: {self.load.longest()}")
+        calls = self.load.calls - before
+        log.info("%s: %d calls in %.1f s; longest: %s", what, calls, took, self.load.longest())
 
     @contextmanager
     def nodes_say(self, event: str) -> Iterator[None]:
@@ -98,13 +105,13 @@ def rotation(folder: Path, client_certificates: str) -> Iterator[Rotation]:
         before, started = cluster.statuses(), log_of(cluster)
         with Load(made(LockdClient), made(AsyncLockdClient)) as load:
             yield Rotation(cluster, load, clients)
-        print(f"{load.calls} calls by {len(load.callers)} callers")
+        log.info("%d calls by %d callers", load.calls, len(load.callers))
         assert load.failures == []
         assert cluster.wait_until_whole() == leader
         assert {status.term for status in cluster.statuses().values()} == {before[leader].term}
         said = [line for line in log_of(cluster) if line not in started and line["level"] != "info"]
         assert [line for line in said if line["level"] != "warning"] == []
-        print(f"warnings: {said}")
+        log.info("warnings: %s", said)
 
 
 def log_of(cluster: Cluster) -> list[dict[str, Any]]:
@@ -155,10 +162,9 @@ def test_tokens_are_replaced(tmp_path: Path) -> None:
         with turn.step("a created token replaced, and revoked at the same moment"), turn.clients_take_it():
             secured.write("caller.token", third.secret)
             assert admin.revoke_token(second.id)
-        with turn.step("a declared token's file replaced, which is not in use"):
-            with turn.nodes_say("tokens read again"):
-                secret = new_secret()
-                secured.write("ci-next.token", secret)
+        secret = new_secret()
+        with turn.step("the file of a declared token replaced that is not in use"), turn.nodes_say("tokens read again"):
+            secured.write("ci-next.token", secret)
         cluster.settings["auth"]["tokens"][2]["name"] = "ci"  # of which there are two, and so they are one caller
         with turn.step("SIGHUP, with another name for a token"), turn.nodes_say("tokens read again"):
             cluster.write_file(cluster.file)
