@@ -1,6 +1,7 @@
 """Links between real sockets: what a peer gets through, and what nobody else does. Handshakes: test_handshake.py."""
 
 import asyncio
+import gc
 import random
 import socket
 import sys
@@ -387,6 +388,22 @@ def test_stop_leaves_nothing_behind():
             assert asyncio.all_tasks() == {asyncio.current_task()}
             nodes[1][0].send(2, b"nobody hears")
             assert told[0] == nodes[1][1].told  # the first to stop: it was told of no other's end
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_arrives_as_the_link_stops_is_closed():
+    async def scenario():
+        for _ in range(5):
+            link = TcpLink(1, addresses_of(1), SECRET)
+            await link.start(Events())
+            dialled = [socket.create_connection(link._addresses[1]) for _ in range(3)]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # asyncio has accepted them and not yet made their transports
+            await link.stop()
+            for sock in dialled:
+                sock.close()
+        gc.collect()  # a socket left open would be complained of here
 
     asyncio.run(scenario())
 

@@ -71,6 +71,9 @@ class TcpLink:
         if self._server is None or self._door is None:
             return
         self._node = None
+        # asyncio accepts in one turn of its loop and makes the transport in the next: a server that is closed between
+        # the two leaves the socket open (CPython 3.11). A timer fires after the one and wakes us after the other.
+        await asyncio.sleep(1e-9)
         self._server.close()
         diallers, self._diallers = self._diallers, {}
         for dialler in diallers.values():
