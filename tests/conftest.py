@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+# How long hypothesis takes says something about the computer, and about what else runs on it.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
+
 ALLOWED = Path(__file__).with_name("allowed_skips.txt")
 
 
@@ -49,14 +53,7 @@ def forget_the_users_settings() -> None:
     os.environ["LOCKD_CONFIG"] = os.devnull
 
 
-def do_not_time_examples() -> None:
-    """How fast hypothesis makes them depends on what else the machine does."""
-    settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("untimed")
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    do_not_time_examples()
     forget_the_users_settings()
     if os.environ.get("CI") == "true":
         config.pluginmanager.register(SkipGuard(), "skip-guard")
