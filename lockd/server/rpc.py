@@ -11,7 +11,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from lockd.access.refusal import Counted, Reason, Refused
+from lockd.access.audit import Refusals
+from lockd.access.refusal import Reason, Refused
 
 from .callers import Callers, Context
 from .status import CODES, LEADER_TRAILER, REASON_TRAILER, number
@@ -35,7 +36,7 @@ class Edge:
     """What all calls of a node share."""
 
     callers: Callers
-    counted: Counted
+    refusals: Refusals
     leader_address: Callable[[], str]
     message_bytes: int
     """The longest request that is looked at."""
@@ -142,7 +143,7 @@ def _streaming(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
 
 
 async def _refuse(context: Context, refused: Refused, edge: Edge) -> NoReturn:
-    edge.counted.note(refused)
+    edge.refusals.note(refused, context.peer())
     await _abort(context, refused.reason, str(refused), edge.leader_address())
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import structlog
 
 from lockd.access.admission import Caller, Pending, check_limit
+from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
-from lockd.access.refusal import Counted, Reason, Refused
+from lockd.access.refusal import Reason, Refused
 from lockd.config import Limits
 from lockd.machine.outcomes import Outcome, Queued
 from lockd_client.proto import lockd_pb2 as pb
@@ -47,10 +48,10 @@ class Streams:
     """Those that are open on this node."""
 
     def __init__(
-        self, service: Service, cluster: ClusterService, limits: Limits, authority: Authority, counted: Counted
+        self, service: Service, cluster: ClusterService, limits: Limits, authority: Authority, refusals: Refusals
     ) -> None:
         self._service, self._cluster, self._limits = service, cluster, limits
-        self._authority, self._counted = authority, counted
+        self._authority, self._refusals = authority, refusals
         self._open: set[_Stream] = set()
         self._is_ending = False
 
@@ -60,7 +61,7 @@ class Streams:
             raise Refused(Reason.STOPPING)
         self._authority.check_known(caller.credential)
         check_limit("streams_max", len(self._open), self._limits.streams_max)
-        stream = _Stream(self._service, self._cluster, self._limits, self._counted, caller, receive, send)
+        stream = _Stream(self._service, self._cluster, self._limits, self._refusals, caller, receive, send)
         self._open.add(stream)
         try:
             await stream.run()
@@ -92,13 +93,13 @@ class _Stream:
         service: Service,
         cluster: ClusterService,
         limits: Limits,
-        counted: Counted,
+        refusals: Refusals,
         caller: Caller,
         receive: Receive,
         send: Send,
     ) -> None:
         self._service, self._cluster, self.caller = service, cluster, caller
-        self._counted = counted
+        self._refusals = refusals
         self._receive, self._send = receive, send
         self._operations_max = limits.stream_operations_max
         self._in_flight: dict[int, Pending] = {}
@@ -205,7 +206,7 @@ class _Stream:
             self._put(_fault(id, error))
 
     def _refuse(self, id: int, refused: Refused) -> None:
-        self._counted.note(refused)
+        self._refusals.note(refused, self.caller.peer, self.caller.identity)
         self._put(_error(id, refused))
 
     def _put(self, result: dict[str, Any], undone_unsent: Pending | None = None) -> None:

@@ -20,7 +20,6 @@ from lockd.raft.transport import Limits, TcpLink
 from lockd.raft.transport.dialling import Dialled, Pause
 from lockd.raft.transport.frames import Splitter, framed
 from lockd.raft.transport.handshake import Accepting
-from lockd.raft.transport.node import Complaints
 from tests.eventually import async_eventually
 from tests.raft.wire import (
     CHUNK,
@@ -404,17 +403,5 @@ def test_a_connection_that_arrives_as_the_link_stops_is_closed():
             for sock in dialled:
                 sock.close()
         gc.collect()  # a socket left open would be complained of here
-
-    asyncio.run(scenario())
-
-
-def test_complaints_are_bounded():
-    async def scenario():
-        complaints = Complaints()
-        with capture_logs() as lines:
-            for number in range(1000):
-                complaints.say("refused", peer=number)
-                complaints.say("refused", peer=number)
-        assert len(lines) == Complaints.KINDS_MAX
 
     asyncio.run(scenario())
