@@ -7,36 +7,48 @@ no new calls, the lead handed over, calls in flight answered, ports closed, the 
 import asyncio
 import contextlib
 import gc
+import itertools
 import random
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from lockd import __version__
 from lockd.access.admission import Admission
+from lockd.access.authority import Authority
 from lockd.access.feed import Feed
+from lockd.access.refusal import Counted
 from lockd.clock import SystemClock
-from lockd.config import Config, address
+from lockd.config import Auth, Config, ConfigError, address
+from lockd.descriptors import connections
 from lockd.persistence.errors import StoreCorrupt, StoreError
 from lockd.persistence.leveldb import LevelStore
 from lockd.persistence.memory import MemoryShelf, MemoryStore
 from lockd.persistence.shelf import DirectoryShelf
+from lockd.pki.checks import CertificateError
+from lockd.pki.files import Material
+from lockd.pki.names import names_node
 from lockd.raft.engine import Timing
 from lockd.raft.errors import Fatal, JournalCorrupt
 from lockd.raft.replica import Replica, Settings
 from lockd.raft.transport import TcpLink
+from lockd.raft.transport.tls import Security, contexts
+from lockd.renewal import Renewal
+from lockd.server.callers import Callers, Strangers
 from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
-from lockd.server.rpc import generic_handler
-from lockd.server.service import LockService
+from lockd.server.methods import ACCESS_METHODS
+from lockd.server.rpc import Edge, generic_handler
+from lockd.server.service import Service
+from lockd.server.standard import HEALTH, REFLECTION, Health, Reflection
 from lockd.server.stream import Streams
+from lockd.server.tls import ServerTls
 from lockd.server.watch import Watches
 from lockd_client.proto import lockapi_pb2, lockd_pb2
 
@@ -48,6 +60,12 @@ DRAIN_S = 3.0
 WATCH_S = 0.1
 """How often health follows what the replica knows."""
 
+LOOK_S = 1.0
+"""How often it is looked whether files of certificates and tokens have changed."""
+
+MOVED_AT_ONCE = 20
+"""Streams and watches, every WATCH_S, after certificates have changed."""
+
 JOIN_REMINDER_S = 10.0
 
 KEEPALIVE = (
@@ -58,6 +76,15 @@ KEEPALIVE = (
 )
 """A connection whose other end has vanished breaks within 15 s, and what waits on it is withdrawn."""
 
+MESSAGE_ROOM = 4
+"""So many times limits.message_bytes are read, so that what is too long gets our answer; gRPC refuses the rest."""
+
+IDLE = (
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+)
+"""A connection that says nothing, or on which nothing is asked, is closed, so that others find room."""
+
 COLLECTOR_THRESHOLDS = (10_000, 10, 1_000)
 """Of Python's cyclic garbage collector. A full collection looks at every row of the state, about 240 ms for 100,000
 locks, and by default it comes whenever they have grown by a quarter. Rows are in no cycles: what is dropped goes at
@@ -65,17 +92,20 @@ once. Calls and connections that leave cycles behind are found by the two young 
 about 40 ms); a full collection comes after 100 million more objects were made than freed.
 """
 
-EXIT_OK, EXIT_DATA, EXIT_UNAVAILABLE, EXIT_SOFTWARE, EXIT_IO = 0, 65, 69, 70, 74
+EXIT_OK, EXIT_DATA, EXIT_UNAVAILABLE, EXIT_SOFTWARE, EXIT_IO, EXIT_CONFIG = 0, 65, 69, 70, 74, 78
 
 _LOCKD = lockd_pb2.DESCRIPTOR.services_by_name
 _LOCKAPI = lockapi_pb2.DESCRIPTOR.services_by_name
 
 
-def serve(config: Config) -> int:
-    """Runs a node until SIGTERM or SIGINT. Returns the process's exit code; what went wrong is in the log."""
+def serve(config: Config, reload: Callable[[], Config]) -> int:
+    """Runs a node until SIGTERM or SIGINT. Returns the process's exit code; what went wrong is in the log.
+
+    reload: the configuration as it is now, for SIGHUP. May raise ConfigError.
+    """
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(config))
+            runner.run(_serve(config, reload))
     except (StoreCorrupt, JournalCorrupt) as error:
         log.error(str(error))
         return EXIT_DATA
@@ -85,6 +115,9 @@ def serve(config: Config) -> int:
     except Fatal as error:
         log.error(str(error))
         return EXIT_SOFTWARE
+    except CertificateError as error:
+        log.error(str(error))
+        return EXIT_CONFIG
     except _CannotListen as error:
         log.error(str(error))
         return EXIT_UNAVAILABLE
@@ -95,10 +128,10 @@ class _CannotListen(Exception):
     """A port is taken, or its address is not this machine's."""
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, reload: Callable[[], Config]) -> None:
     with _storage(config) as (store, shelf), ThreadPoolExecutor(1, "lockd-worker") as worker:
         gc.disable()
-        node = _Node(config, store, shelf, worker)
+        node = _Node(config, store, shelf, worker, reload)
         gc.freeze()  # what was read from disk is not looked at again
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         gc.enable()
@@ -112,13 +145,18 @@ class _Node:
         store: LevelStore | MemoryStore,
         shelf: DirectoryShelf | MemoryShelf,
         worker: ThreadPoolExecutor,
+        reload: Callable[[], Config],
     ) -> None:
-        self._config = config
+        """Raises CertificateError."""
+        self._config, self._reload = config, reload
+        self._renewal = Renewal(config, self._renew_certificates, self._declare)
+        self._authority = Authority(config.auth, lambda: self._replica.state)
         rng = random.Random()
         self._link = TcpLink(
             config.me.id,
             {node.id: (node.host, node.peer_port) for node in config.nodes},
             config.peer_secret or b"a node without peers",
+            security=self._security(self._renewal.material),
         )
 
         def offload(work: Callable[[], object]) -> "asyncio.Future[object]":
@@ -134,13 +172,17 @@ class _Node:
             rng=rng,
             offload=offload,
             settings=_settings(config),
+            judge=self._authority.judge,
         )
         limits = config.limits
-        self._admission = Admission(self._replica, limits)
+        self._admission = Admission(self._replica, limits, self._authority)
         self._feed = Feed(self._replica.state.scalars.revision, limits.events_kept_max, limits.watchers_max)
         self._replica.news.publish = self._feed.publish
-        self._health = health.aio.HealthServicer()
+        self._tls = _server_tls(config, self._renewal.material)
+        self._moving: asyncio.Task[None] | None = None
         self._server = self._make_server(rng)
+        self._known: frozenset[int] = frozenset()
+        """The tokens of the log, when it was looked at last."""
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -148,6 +190,7 @@ class _Node:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._read_again)
         try:
             await self._listen()
         except _CannotListen:
@@ -163,6 +206,8 @@ class _Node:
         finally:
             watch.cancel()
             stop.cancel()
+            if self._moving:
+                self._moving.cancel()
             await self._server.stop(grace=1.0 if not replica.done() else None)
             self._replica.stop()
             try:
@@ -174,39 +219,53 @@ class _Node:
     # -- start
 
     def _make_server(self, rng: random.Random) -> grpc.aio.Server:
+        limits = self._config.limits
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", self._config.limits.message_bytes),
+                ("grpc.max_receive_message_length", MESSAGE_ROOM * limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
+                ("grpc.max_allowed_incoming_connections", connections(limits.connections_max)),
                 *KEEPALIVE,
+                *IDLE,
             ]
         )
-        cluster = ClusterService(self._replica, {node.id: node.endpoint for node in self._config.nodes}, __version__)
-        service = LockService(self._admission, rng)
-        self._streams = Streams(service, cluster, self._config.limits)
+        authority, counted = self._authority, Counted()
+        addresses = {node.id: node.endpoint for node in self._config.nodes}
+        cluster = ClusterService(self._replica, addresses, __version__, authority, counted)
+        service = Service(self._admission, rng)
+        self._streams = Streams(service, cluster, limits, authority, counted)
+        self._watches = Watches(self._feed, self._admission)
         services: dict[ServiceDescriptor, tuple[object, ...]] = {
-            _LOCKD["LockService"]: (service, self._streams, Watches(self._feed, self._admission)),
+            _LOCKD["LockService"]: (service, self._streams, self._watches),
+            _LOCKD["AccessService"]: (Service(self._admission, rng, ACCESS_METHODS),),
             _LOCKD["ClusterService"]: (cluster,),
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
+        edge = Edge(Callers(authority, self._is_node), counted, lambda: cluster.leader_address, limits.message_bytes)
+        names = tuple(descriptor.full_name for descriptor in services)
+        self._health = Health(names, limits.watchers_max)
+        standard: dict[ServiceDescriptor, tuple[object, ...]] = {
+            HEALTH: (self._health,),
+            REFLECTION: (Reflection((*names, HEALTH.full_name, REFLECTION.full_name)),),
+        }
+        open_edge = replace(edge, callers=Strangers())
         server.add_generic_rpc_handlers(
-            tuple(
-                generic_handler(descriptor, implementations, lambda: cluster.leader_address)
-                for descriptor, implementations in services.items()
+            (
+                *(generic_handler(descriptor, parts, edge) for descriptor, parts in services.items()),
+                *(generic_handler(descriptor, parts, open_edge) for descriptor, parts in standard.items()),
             )
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        self._names = tuple(descriptor.full_name for descriptor in services)
-        reflection.enable_server_reflection((*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
 
     async def _listen(self) -> None:
         config = self._config
         clients = address(config.listen_host, config.listen_port)
-        await self._set_health(serving=False)
         try:
-            port = self._server.add_insecure_port(clients)
+            if self._tls:
+                port = self._server.add_secure_port(clients, self._tls.credentials)
+            else:
+                port = self._server.add_insecure_port(clients)
         except RuntimeError:
             port = 0
         if not port:
@@ -223,23 +282,77 @@ class _Node:
             clients=clients,
             peers=config.me.peer_endpoint if self._replica.others else None,
             data_dir=str(config.data_dir) if config.data_dir else None,
+            tls=config.tls is not None,
+            client_certificates=config.tls.client_certificates if config.tls else None,
+            tokens=config.auth is not None,
             applied=self._replica.journal.applied,
             locks=len(self._replica.state.holds),
         )
 
+    def _security(self, material: Material | None) -> Security | None:
+        """What peers' connections need."""
+        if material is None:
+            return None
+        server, client = contexts(material.ca, material.cert, material.key)
+        hosts = {node.id: node.host for node in self._config.nodes}
+        return Security(
+            server=server, client=client, names=lambda id, uris, names: names_node(id, hosts[id], uris, names)
+        )
+
+    def _is_node(self, names: frozenset[str]) -> bool:
+        """Whether a certificate with these names is a member's."""
+        hosts = frozenset(name.lower() for name in names)
+        return any(names_node(node.id, node.host, names, hosts) for node in self._config.nodes)
+
     # -- meanwhile
+
+    def _read_again(self) -> None:
+        """SIGHUP."""
+        try:
+            self._renewal.reload(self._reload())
+        except ConfigError as error:
+            log.error("cluster.yml is not taken", reason=str(error))
+
+    def _declare(self, auth: Auth) -> None:
+        self._authority.declare(auth)
+        self._streams.end_unknown()
+        self._watches.end_unknown()
+
+    def _renew_certificates(self, material: Material) -> None:
+        security = self._security(material)
+        assert self._tls is not None
+        assert security is not None
+        self._tls.renew(material.cert, material.key, material.ca)
+        self._link.renew(security)
+        if self._moving:
+            self._moving.cancel()
+        self._moving = asyncio.ensure_future(self._go_over())
+
+    async def _go_over(self) -> None:
+        """Streams and watches come back on connections with the new certificates."""
+        told = itertools.count(1)
+
+        async def pace() -> None:
+            await asyncio.sleep(WATCH_S if next(told) % MOVED_AT_ONCE == 0 else 0)
+
+        await self._streams.move(pace)
+        await self._watches.move(pace)
 
     async def _watch(self) -> None:
         """Keeps health true, and tells the log who leads."""
         loop = asyncio.get_running_loop()
         told: int | None = None
         serving = False
-        remind_at = loop.time() + 1.0
+        remind_at = look_at = loop.time() + LOOK_S
         while True:
             replica = self._replica
             if serving != replica.reaches_leader:
                 serving = not serving
-                await self._set_health(serving=serving)
+                self._health.tell(serving=serving)
+            self._end_unknown_callers()
+            if loop.time() >= look_at:
+                look_at = loop.time() + LOOK_S
+                self._renewal.look()
             leader = replica.engine.leader if serving else None
             if leader != told:
                 told = leader
@@ -249,11 +362,13 @@ class _Node:
                 log.info("joining: this node's store is new, every other member is asked", missing=replica.missing)
             await asyncio.sleep(WATCH_S)
 
-    async def _set_health(self, *, serving: bool) -> None:
-        status = health_pb2.HealthCheckResponse
-        now = status.SERVING if serving else status.NOT_SERVING
-        for name in ("", *self._names):
-            await self._health.set(name, now)
+    def _end_unknown_callers(self) -> None:
+        """Streams and watches of tokens that were revoked. What they ask for is refused anyway."""
+        known = frozenset(self._replica.state.credentials)
+        if not self._known <= known:
+            self._streams.end_unknown()
+            self._watches.end_unknown()
+        self._known = known
 
     # -- stop
 
@@ -262,7 +377,7 @@ class _Node:
         self._admission.is_stopping = True
         self._streams.end()
         self._feed.end()
-        await self._set_health(serving=False)
+        self._health.tell(serving=False)
         self._replica.hand_over()
         deadline = asyncio.get_running_loop().time() + DRAIN_S
         while asyncio.get_running_loop().time() < deadline:
@@ -272,6 +387,13 @@ class _Node:
             if not leads and not self._replica.calls.in_work:
                 return
             await asyncio.sleep(0.01)
+
+
+def _server_tls(config: Config, material: Material | None) -> ServerTls | None:
+    if config.tls is None or material is None:
+        return None
+    asks_clients = config.tls.client_certificates == "required"
+    return ServerTls(material.cert, material.key, material.ca, asks_clients=asks_clients)
 
 
 def _settings(config: Config) -> Settings:

@@ -20,6 +20,8 @@ Level = Literal["debug", "info", "warning", "error"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 LEVELS: tuple[Level, ...] = get_args(Level)
 
+_GRPC = "grpc._cython.cygrpc"
+
 _QUIETER = {"asyncio": logging.INFO, "grpc": logging.INFO, "pysyncobj": logging.INFO}  # at debug, they speak always
 
 
@@ -45,6 +47,7 @@ def configure(level: Level = "info", format: Format = "auto", stream: TextIO | N
     root.setLevel(level.upper())
     for name, least in _QUIETER.items():
         logging.getLogger(name).setLevel(max(least, root.level))
+    logging.getLogger(_GRPC).filters[:] = [_is_no_departure]
     logging.captureWarnings(True)
     structlog.configure(
         processors=[
@@ -56,6 +59,11 @@ def configure(level: Level = "info", format: Format = "auto", stream: TextIO | N
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,  # loggers made before this call follow it
     )
+
+
+def _is_no_departure(record: logging.LogRecord) -> bool:
+    """gRPC logs an error, with a traceback, for each client that leaves while an answer is on its way."""
+    return not record.getMessage().startswith("ExecuteBatchError raised in core")
 
 
 def escape_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

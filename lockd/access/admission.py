@@ -1,16 +1,15 @@
-"""The one step between every edge and the log: bounds, limits, audit, and answers that do not guess.
+"""The one step between every edge and the log: rights, bounds, limits, audit, and answers that do not guess.
 
 Limits are checked against what this node has applied, which lags by the commands on their way: a burst may go over
 one by as much as its caller may have in flight.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
-
-import structlog
 
 from lockd.config import Limits
 from lockd.machine import commands as c
@@ -19,10 +18,9 @@ from lockd.raft.calls import Make
 from lockd.raft.errors import NodeStopping, NoLeader, OutcomeUnknown, RaftError
 from lockd.raft.replica import Replica
 
-from . import bounds
+from . import audit, bounds
+from .authority import Authority
 from .refusal import Reason, Refused
-
-audit = structlog.get_logger("lockd.audit")
 
 REFUSALS = {
     o.Refusal.TOO_OLD: Reason.TOO_OLD,
@@ -30,6 +28,9 @@ REFUSALS = {
     o.Refusal.ID_REUSED: Reason.ID_REUSED,
     o.Refusal.NO_LEASE: Reason.NO_LEASE,
     o.Refusal.IN_SESSION: Reason.IN_SESSION,
+    o.Refusal.SECRET_IN_USE: Reason.SECRET_IN_USE,
+    o.Refusal.UNKNOWN_CALLER: Reason.UNAUTHENTICATED,
+    o.Refusal.DENIED: Reason.PERMISSION_DENIED,
 }
 """STALE_EPOCH and STALE_NODE never get here: the replica asks again."""
 
@@ -40,18 +41,22 @@ NO_ANSWERS: dict[type, Reason] = {
 }
 """Outcomes that callers see as errors."""
 
-_READS = (c.IsLocked, c.Get, c.ListHolds, c.CheckToken, c.ListRegistered)
-_FREEING = (c.Release, c.Cancel, c.Renew, c.KeepAlive, c.CloseSession)
-_RECORDED = (c.Acquire, c.OpenSession, c.Release)
+_READS = (c.IsLocked, c.Get, c.ListHolds, c.CheckToken, c.ListRegistered, c.ListCredentials)
+_FREEING = (c.Release, c.Cancel, c.Renew, c.KeepAlive, c.CloseSession, c.RevokeCredential)
+_RECORDED = (c.Acquire, c.OpenSession, c.Release, c.CreateCredential)
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls. timeout_s: how long they wait; None: as long as the node's default has it."""
+    """Who calls. timeout_s: how long they wait; None: as long as the node's default has it.
+
+    identity, credential: as Authority gave them; empty where nobody is asked.
+    """
 
     peer: str
     timeout_s: float | None = None
     identity: str = ""
+    credential: str = ""
 
 
 OWN_ID_YOUNG_S = 200.0
@@ -67,10 +72,13 @@ class Patience(NamedTuple):
 
 
 class Admission:
-    def __init__(self, replica: Replica, limits: Limits) -> None:
-        self.replica, self.limits = replica, limits
+    def __init__(self, replica: Replica, limits: Limits, authority: Authority) -> None:
+        self.replica, self.limits, self.authority = replica, limits, authority
         self.is_stopping = False
-        self._in_flight: Counter[str] = Counter()
+        self._in_work: Counter[str] = Counter()
+        """Calls of this node by identity, those that wait for locks not among them."""
+        self._waiting: Counter[str] = Counter()
+        """Those."""
 
     @property
     def clock_ms(self) -> int:
@@ -83,30 +91,23 @@ class Admission:
         come back makes its ids from a clock that lies behind; TOO_OLD for so young an id proves that nothing was
         done, and by then the clock is right.
         """
-        begun = time.monotonic()
-        outcome = await self._commit(make, caller, patience)
-        if outcome is o.Refusal.TOO_OLD and has_own_id:
-            _check_young(begun)
-            outcome = await self._commit(make, caller, patience)
-        return _answer(outcome)
+        ended: asyncio.Future[o.Outcome] = asyncio.get_running_loop().create_future()
 
-    async def _commit(self, make: Make, caller: Caller, patience: Patience) -> o.Outcome:
-        is_read = False
+        def done(outcome: o.Outcome | Refused) -> None:
+            if ended.done() or isinstance(outcome, o.Queued):
+                return
+            if isinstance(outcome, Refused):
+                ended.set_exception(outcome)
+            else:
+                ended.set_result(outcome)
 
-        def admitted(call: c.Call) -> c.Command:
-            nonlocal is_read
-            command = make(call)
-            is_read = isinstance(command, _READS)
-            self._admit(command, caller)
-            return command
-
-        self._in_flight[caller.identity] += 1
+        pending = self.submit(make, done, caller, patience, has_own_id=has_own_id)
         try:
-            return await self.replica.calls.propose(admitted, *patience)
-        except RaftError as error:
-            raise _refused(error, is_read=is_read) from error
-        finally:
-            self._in_flight[caller.identity] -= 1
+            return await ended
+        except asyncio.CancelledError:
+            ended.cancel()
+            pending.leave()
+            raise
 
     def submit(
         self, make: Make, done: "Done", caller: Caller, patience: Patience, *, has_own_id: bool = False
@@ -116,19 +117,15 @@ class Admission:
         done: is given Queued once where the call parks, and in the end an outcome or a Refused.
         """
         pending = Pending(self, make, done, caller, patience, has_own_id=has_own_id)
-        self._in_flight[caller.identity] += 1
-        try:
-            pending.send()
-        except BaseException:
-            self._in_flight[caller.identity] -= 1
-            raise
+        pending.send()
         return pending
 
-    def read_stale(self, make: Make) -> o.Outcome:
+    def read_stale(self, make: Make, caller: Caller) -> o.Outcome:
         """From what this node has applied. Raises Refused."""
 
         def admitted(call: c.Call) -> c.Command:
             command = make(call)
+            self.authority.check(caller.credential, command)
             bounds.check(command, self.limits)
             return command
 
@@ -140,24 +137,14 @@ class Admission:
         """What frees a hold or keeps it has room of its own: twice what the others have. Raises Refused."""
         if self.is_stopping:
             raise Refused(Reason.STOPPING)
+        self.authority.check(caller.credential, command)
         bounds.check(command, self.limits)
         room = 2 if isinstance(command, _FREEING) else 1
-        check_limit(
-            "calls_per_caller_max", self._in_flight[caller.identity] - 1, room * self.limits.calls_per_caller_max
-        )
+        check_limit("calls_per_caller_max", self._in_work[caller.identity], room * self.limits.calls_per_caller_max)
         if isinstance(command, _RECORDED):
             self._check_tables(command, room)
-        if isinstance(command, c.Release) and command.force:
-            audit.info(
-                "unlock by force",
-                token=command.token,
-                reason=command.reason,
-                who=command.owner,
-                caller=caller.identity,
-                peer=caller.peer,
-            )
 
-    def _check_tables(self, command: c.Acquire | c.OpenSession | c.Release, room: int) -> None:
+    def _check_tables(self, command: c.Acquire | c.OpenSession | c.Release | c.CreateCredential, room: int) -> None:
         """An id on record takes no new place."""
         try:
             self._check_places(command, room)
@@ -165,21 +152,21 @@ class Admission:
             if command.request.key not in self.replica.state.records:
                 raise
 
-    def _check_places(self, command: c.Acquire | c.OpenSession | c.Release, room: int) -> None:
+    def _check_places(self, command: c.Acquire | c.OpenSession | c.Release | c.CreateCredential, room: int) -> None:
         state, limits = self.replica.state, self.limits
         caller = command.request.key.caller
         check_limit("records_per_caller_max", state.records_of(caller), room * limits.records_per_caller_max)
         if isinstance(command, c.OpenSession):
             check_limit("sessions_per_caller_max", state.sessions_of(caller), limits.sessions_per_caller_max)
+        elif isinstance(command, c.CreateCredential):
+            check_limit("tokens_max", len(state.credentials), limits.tokens_max)
         elif isinstance(command, c.Acquire) and command.wait_ms:
+            check_limit("waits_per_caller_max", self._waiting[caller], limits.waits_per_caller_max)
             for name, _ in command.wants:
                 check_limit("waiters_per_name_max", state.waiters_of(name), limits.waiters_per_name_max)
             if command.session:
                 in_session = state.waiters_in(command.session)
                 check_limit("waiters_per_session_max", in_session, limits.waiters_per_session_max)
-
-    def _settle(self, caller: Caller) -> None:
-        self._in_flight[caller.identity] -= 1
 
 
 Done = Callable[[o.Outcome | Refused], None]
@@ -194,6 +181,7 @@ class Pending:
         "_call",
         "_caller",
         "_command",
+        "_counter",
         "_done",
         "_has_own_id",
         "_make",
@@ -215,21 +203,31 @@ class Pending:
         self._caller, self._patience, self._has_own_id = caller, patience, has_own_id
         self._outcome: o.Outcome | RaftError | None = None
         self._begun = time.monotonic()
+        self._counter: Counter[str] | None = None
+        """Where it counts: among those in work, or those that wait."""
         self._command: c.Command
         self._call: c.Call
 
     def send(self) -> None:
         """Raises Refused."""
-        self._call = self._admission.replica.calls.submit(self._admitted, self._hear, *self._patience)
+        credential = self._caller.credential
+        calls = self._admission.replica.calls
+        self._call = calls.submit(self._admitted, self._hear, *self._patience, credential)
+        self._count(self._admission._in_work)
 
     def leave(self) -> None:
         """The caller broke off: what was asked for without a session is withdrawn, unless its client comes back."""
         if self._outcome is None:
             self._admission.replica.calls.leave(self._call, broke_off=True)
-            self._admission._settle(self._caller)
+            self._count(None)
         elif self.is_grant_without_session:
             assert isinstance(self._command, c.Acquire)
             self._admission.replica.calls.take_back(self._call, self._command.request.key)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for a lock."""
+        return self._counter is self._admission._waiting
 
     @property
     def is_grant_without_session(self) -> bool:
@@ -238,31 +236,48 @@ class Pending:
         return isinstance(self._outcome, o.Granted) and isinstance(command, c.Acquire) and not command.session
 
     def _admitted(self, call: c.Call) -> c.Command:
-        self._command = command = self._make(call)
+        command = self._make(call)
         self._admission._admit(command, self._caller)
+        if isinstance(command, c.Release) and command.force:
+            command = replace(command, credential=self._caller.credential)
+        self._command = command
         return command
+
+    def _count(self, counter: Counter[str] | None) -> None:
+        """There, and nowhere else."""
+        before, self._counter = self._counter, counter
+        identity = self._caller.identity
+        if before is not None:
+            before[identity] -= 1
+            if not before[identity]:
+                del before[identity]
+        if counter is not None:
+            counter[identity] += 1
 
     def _hear(self, outcome: o.Outcome | RaftError) -> None:
         if isinstance(outcome, o.Queued):
+            self._count(self._admission._waiting)
             self._done(outcome)
         elif outcome is o.Refusal.TOO_OLD and self._has_own_id:
             self._has_own_id = False
+            self._count(None)
             self._try_again()
         else:
             self._end(outcome)
 
     def _try_again(self) -> None:
         try:
-            _check_young(self._begun)
+            if time.monotonic() - self._begun > OWN_ID_YOUNG_S:  # it may have been done, and its record gone since
+                raise Refused(Reason.OUTCOME_UNKNOWN)
             self.send()
         except Refused as refused:
             self._outcome = o.Refusal.TOO_OLD
-            self._admission._settle(self._caller)
             self._done(refused)
 
     def _end(self, outcome: o.Outcome | RaftError) -> None:
         self._outcome = outcome
-        self._admission._settle(self._caller)
+        self._count(None)
+        audit.note(self._command, outcome, self._caller.peer, self._caller.identity)
         try:
             if isinstance(outcome, RaftError):
                 raise _refused(outcome, is_read=isinstance(self._command, _READS))
@@ -272,16 +287,11 @@ class Pending:
         self._done(answer)
 
 
-def _check_young(begun: float) -> None:
-    """An id made at `begun` that is too old by now may have been carried out, and its record gone since."""
-    if time.monotonic() - begun > OWN_ID_YOUNG_S:
-        raise Refused(Reason.OUTCOME_UNKNOWN)
-
-
 def check_limit(name: str, used: int, bound: int) -> None:
     """Raises Refused where nothing is left."""
     if used >= bound:
-        raise Refused(Reason.LIMIT_REACHED, f"{name}: {used} of {bound} are in use; try again later")
+        what = f"{name}: {used} of {bound} are in use; try again later"
+        raise Refused(Reason.LIMIT_REACHED, what, limit=name)
 
 
 def _answer(outcome: o.Outcome) -> o.Outcome:

@@ -4,9 +4,10 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from lockd.config import Limits
+from lockd.config import NAME, NAME_IS, Limits
 from lockd.machine import commands as c
 from lockd.machine.constants import LOCK_DELAY_MAX_MS, SET_MAX, TOKEN_MAX
+from lockd.machine.soundness import SEQUENCE_MAX
 
 from .refusal import Reason, Refused
 
@@ -14,6 +15,8 @@ REQUEST_ID_BYTES_MAX = 64
 CLIENT_BYTES = 16
 ANSWERED_RANGES_MAX = 64
 AGENT_BYTES_MAX = 128
+PREFIXES_MAX = 64
+SHA256_BYTES = 32
 
 
 def check(command: c.Command, limits: Limits) -> None:
@@ -33,14 +36,15 @@ def _check_acquire(ask: c.Acquire, limits: Limits) -> None:
     if ask.ttl_ms:
         check_ttl(ask.ttl_ms, limits, may_be_zero=True)
     if ask.wait_ms > limits.wait_max_ms:
-        raise _invalid("wait_ms", f"is {ask.wait_ms}; it takes up to {limits.wait_max_ms}, or less than 0 for no bound")
+        what = f"is {ask.wait_ms}; it takes up to {limits.wait_max_ms}, or less than 0 for no bound"
+        raise _invalid("wait_ms", what, "wait_max_ms")
     if ask.lock_delay_ms > LOCK_DELAY_MAX_MS:
         raise _invalid("lock_delay_ms", f"is {ask.lock_delay_ms}; the bound is {LOCK_DELAY_MAX_MS}")
     if ask.reentrant and not (ask.session and ask.agent and len(ask.wants) == 1):
         raise _invalid("reentrant", "takes a session_id, an agent and exactly one name")
     check_text("agent", ask.agent, AGENT_BYTES_MAX)
-    check_text("owner", ask.owner, limits.owner_bytes)
-    check_text("reason", ask.reason, limits.reason_bytes)
+    check_text("owner", ask.owner, limits.owner_bytes, "owner_bytes")
+    check_text("reason", ask.reason, limits.reason_bytes, "reason_bytes")
     if ask.metadata:
         _check_metadata(ask.metadata, limits)
     check_request(ask.request)
@@ -61,8 +65,8 @@ def _check_wants(wants: tuple[c.Want, ...], limits: Limits) -> None:
 
 
 def _check_release(ask: c.Release, limits: Limits) -> None:
-    check_text("reason", ask.reason, limits.reason_bytes)
-    check_text("owner", ask.owner, limits.owner_bytes)
+    check_text("reason", ask.reason, limits.reason_bytes, "reason_bytes")
+    check_text("owner", ask.owner, limits.owner_bytes, "owner_bytes")
     check_request(ask.request)
     if ask.force and not ask.token:
         raise _invalid("token", "is missing; force takes the token of the hold that is to be broken")
@@ -89,7 +93,7 @@ def _check_renew(ask: c.Renew, limits: Limits) -> None:
 
 def _check_open_session(ask: c.OpenSession, limits: Limits) -> None:
     check_ttl(ask.ttl_ms, limits, may_be_zero=False)
-    check_text("owner", ask.owner, limits.owner_bytes)
+    check_text("owner", ask.owner, limits.owner_bytes, "owner_bytes")
     check_request(ask.request)
 
 
@@ -108,15 +112,36 @@ def _check_get(ask: c.Get, limits: Limits) -> None:
 
 
 def _check_list(ask: c.ListHolds, limits: Limits) -> None:
-    check_text("prefix", ask.prefix, limits.name_bytes)
-    check_text("after", ask.after, limits.name_bytes)
-    check_text("owner", ask.owner, limits.owner_bytes)
+    check_text("prefix", ask.prefix, limits.name_bytes, "name_bytes")
+    check_text("after", ask.after, limits.name_bytes, "name_bytes")
+    check_text("owner", ask.owner, limits.owner_bytes, "owner_bytes")
     check_page(ask.limit, limits)
 
 
 def _check_check_token(ask: c.CheckToken, limits: Limits) -> None:
     check_name(ask.name, limits)
     check_token(ask.token)
+
+
+def _check_create_credential(ask: c.CreateCredential, limits: Limits) -> None:
+    if not NAME.fullmatch(ask.name):
+        raise _invalid("name", f"is no identity: it takes {NAME_IS}")
+    if len(ask.prefixes) > PREFIXES_MAX:
+        raise _invalid("prefixes", f"has {len(ask.prefixes)}; the bound is {PREFIXES_MAX}")
+    for place, prefix in enumerate(ask.prefixes):
+        check_name(prefix, limits, f"prefixes[{place}]")
+    if len(ask.sha256) != SHA256_BYTES:
+        raise _invalid("secret_sha256", f"has {len(ask.sha256)} bytes; a SHA-256 has {SHA256_BYTES}")
+    check_request(ask.request)
+
+
+def _check_revoke_credential(ask: c.RevokeCredential, _limits: Limits) -> None:
+    if not ask.id:
+        raise _invalid("token_id", "is missing; it is what CreateToken answered")
+
+
+def _check_list_credentials(ask: c.ListCredentials, limits: Limits) -> None:
+    check_page(ask.limit, limits)
 
 
 _CHECKS = cast(
@@ -133,6 +158,9 @@ _CHECKS = cast(
         c.Get: _check_get,
         c.ListHolds: _check_list,
         c.CheckToken: _check_check_token,
+        c.CreateCredential: _check_create_credential,
+        c.RevokeCredential: _check_revoke_credential,
+        c.ListCredentials: _check_list_credentials,
     },
 )
 
@@ -143,14 +171,14 @@ _CHECKS = cast(
 def check_name(name: str, limits: Limits, field: str = "name") -> None:
     if not name:
         raise _invalid(field, f"is empty; it takes 1 to {limits.name_bytes} bytes")
-    check_text(field, name, limits.name_bytes)
+    check_text(field, name, limits.name_bytes, "name_bytes")
 
 
-def check_text(field: str, text: str, bytes_max: int) -> None:
-    """Bounds the UTF-8 length and keeps control characters out."""
+def check_text(field: str, text: str, bytes_max: int, limit: str = "") -> None:
+    """Bounds the UTF-8 length and keeps control characters out. limit: the name of the limit that is the bound."""
     size = len(text) if text.isascii() else len(text.encode())
     if size > bytes_max:
-        raise _invalid(field, f"has {size} bytes; the bound is {bytes_max}")
+        raise _invalid(field, f"has {size} bytes; the bound is {bytes_max}", limit)
     if text.isprintable():
         return
     for place, character in enumerate(text):
@@ -161,7 +189,7 @@ def check_text(field: str, text: str, bytes_max: int) -> None:
 def _check_metadata(metadata: Iterable[tuple[str, str]], limits: Limits) -> None:
     size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata)
     if size > limits.metadata_bytes:
-        raise _invalid("metadata", f"has {size} bytes; the bound is {limits.metadata_bytes}")
+        raise _invalid("metadata", f"has {size} bytes; the bound is {limits.metadata_bytes}", "metadata_bytes")
 
 
 def check_ttl(ttl_ms: int, limits: Limits, *, may_be_zero: bool) -> None:
@@ -169,7 +197,8 @@ def check_ttl(ttl_ms: int, limits: Limits, *, may_be_zero: bool) -> None:
         return
     if not limits.ttl_min_ms <= ttl_ms <= limits.ttl_max_ms:
         zero = "0 (until it is unlocked) or " if may_be_zero else ""
-        raise _invalid("ttl_ms", f"is {ttl_ms}; it takes {zero}{limits.ttl_min_ms} to {limits.ttl_max_ms}")
+        limit = "ttl_min_ms" if ttl_ms < limits.ttl_min_ms else "ttl_max_ms"
+        raise _invalid("ttl_ms", f"is {ttl_ms}; it takes {zero}{limits.ttl_min_ms} to {limits.ttl_max_ms}", limit)
 
 
 def check_token(token: int) -> None:
@@ -179,7 +208,7 @@ def check_token(token: int) -> None:
 
 def check_page(limit: int, limits: Limits) -> None:
     if limit > limits.list_page_max:
-        raise _invalid("limit", f"is {limit}; the bound is {limits.list_page_max}")
+        raise _invalid("limit", f"is {limit}; the bound is {limits.list_page_max}", "list_page_max")
 
 
 # -- request ids
@@ -193,8 +222,8 @@ def check_id(id: bytes, client: bytes, sequence: int) -> None:
         raise _invalid("request.id", "stands beside a client and sequence; a request has one of them")
     if len(client) != CLIENT_BYTES:
         raise _invalid("request.client", f"has {len(client)} bytes; it takes {CLIENT_BYTES}")
-    if not sequence:
-        raise _invalid("request.sequence", "is 0; it counts from 1")
+    if not 0 < sequence <= SEQUENCE_MAX:
+        raise _invalid("request.sequence", f"is {sequence}; it takes 1 to {SEQUENCE_MAX}")
 
 
 def check_request(request: c.Request) -> None:
@@ -217,8 +246,12 @@ def _check_key(key: c.Key) -> None:
 def _check_answered(answered: c.Answered) -> None:
     if len(answered.ranges) > ANSWERED_RANGES_MAX:
         raise _invalid("request.answered", f"has {len(answered.ranges)} ranges; the bound is {ANSWERED_RANGES_MAX}")
+    if answered.below > SEQUENCE_MAX:
+        raise _invalid("request.answered_below", f"is {answered.below}; the bound is {SEQUENCE_MAX}")
     least = answered.below
     for place, (first, last) in enumerate(answered.ranges):
+        if last > SEQUENCE_MAX:
+            raise _invalid(f"request.answered[{place}].last", f"is {last}; the bound is {SEQUENCE_MAX}")
         if not least <= first <= last:
             raise _invalid(
                 f"request.answered[{place}]",
@@ -227,5 +260,5 @@ def _check_answered(answered: c.Answered) -> None:
         least = last + 1
 
 
-def _invalid(field: str, what: str) -> Refused:
-    return Refused(Reason.INVALID_ARGUMENT, f"{field} {what}")
+def _invalid(field: str, what: str, limit: str = "") -> Refused:
+    return Refused(Reason.INVALID_ARGUMENT, f"{field} {what}", limit=limit)

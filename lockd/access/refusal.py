@@ -1,5 +1,6 @@
 """Why a call was not answered with an outcome: one list of reasons for every edge."""
 
+from collections import Counter
 from enum import Enum
 
 
@@ -23,13 +24,28 @@ class Reason(Enum):
     LIMIT_REACHED = "a limit of this node is reached; nothing was done"
     STOPPING = "this node is stopping; nothing was done"
     WAITS_ELSEWHERE = "this node is stopping and the wait goes on: ask another one, with the same request id"
+    SECRET_IN_USE = "another token has this secret; nothing was done"  # noqa: S105  # a reason, no password
+    UNAUTHENTICATED = "the caller is not known"
+    PERMISSION_DENIED = "the caller may not do this; nothing was done"
+    RECONNECT = "this node's certificates have changed: connect again; nothing was done"
+    UNKNOWN_SERVICE = "this node has no service of that name"
     INTERNAL = "a fault of lockd"
 
 
 class Refused(Exception):
     """A call that gets an error instead of an outcome."""
 
-    def __init__(self, reason: Reason, message: str = "") -> None:
-        """message: the reason's own words if there are no better ones."""
+    def __init__(self, reason: Reason, message: str = "", *, limit: str = "") -> None:
+        """message: the reason's own words if there are no better ones. limit: the limit's name, where one was met."""
         super().__init__(message or reason.value)
-        self.reason = reason
+        self.reason, self.limit = reason, limit
+
+
+class Counted:
+    """How many calls were refused since this process began: by the limit's name where one was met, else by reason."""
+
+    def __init__(self) -> None:
+        self.refused: Counter[str] = Counter()
+
+    def note(self, refused: Refused) -> None:
+        self.refused[refused.limit or refused.reason.name] += 1

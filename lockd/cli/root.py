@@ -12,6 +12,7 @@ import click
 
 import lockd
 from lockd.cli import exits
+from lockd.cli.certs import certs_command
 from lockd.cli.locks import break_command, lock_command, unlock_command
 from lockd.cli.looking import info_command, list_command, wait_command
 from lockd.cli.serve import serve_command
@@ -87,6 +88,7 @@ for command in (
     break_command,
     status_command,
     serve_command,
+    certs_command,
     token_command,
 ):
     main.add_command(command)

@@ -1,5 +1,6 @@
 """serve: flags -> Config -> the daemon."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ LEVELS = ("debug", "info", "warning", "error")
 @click.option("--listen", metavar="HOST:PORT", help="Where to serve clients. Default: what the file says.")
 @click.option("--data-dir", type=click.Path(path_type=Path), metavar="DIR", help="Where to keep log and locks.")
 @click.option("--persistence", type=click.Choice(["leveldb", "memory"]), default="leveldb", show_default=True)
-@click.option("--insecure", is_flag=True, help="Listen beyond loopback without TLS.")
+@click.option("--insecure", is_flag=True, help="Listen beyond loopback without TLS, or with it for everybody.")
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
@@ -61,6 +62,8 @@ def serve_command(
         exits.fail(escaped(str(error)), exits.CONFIG)
     for warning in config.warnings:
         structlog.get_logger("lockd").warning(warning)
+    # gRPC's C core has a line for each odd header that a stranger sends, and reads this when it is loaded.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from lockd.daemon import serve
 
-    sys.exit(serve(config))
+    sys.exit(serve(config, lambda: load(flags)))

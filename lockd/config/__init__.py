@@ -1,6 +1,7 @@
 """What a node is told: cluster.yml, environment and flags become one frozen, validated Config."""
 
 from lockd.config.load import load
+from lockd.config.security import NAME, NAME_IS, reread_tokens
 from lockd.config.values import (
     Auth,
     CertificateGrant,
@@ -19,6 +20,8 @@ from lockd.config.values import (
 )
 
 __all__ = [
+    "NAME",
+    "NAME_IS",
     "Auth",
     "CertificateGrant",
     "Compaction",
@@ -34,4 +37,5 @@ __all__ = [
     "Tls",
     "address",
     "load",
+    "reread_tokens",
 ]

@@ -1,14 +1,15 @@
 """Reading cluster.yml, and the Go lockd's JSON form of it. Pure: text in, values out; ranges are validate.py's."""
 
-import difflib
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
-from lockd.config.values import Compaction, ConfigError, Limits, NodeAddress, Timing
+from lockd.config.fields import Reader
+from lockd.config.security import auth_section, tls_section
+from lockd.config.values import Auth, Compaction, ConfigError, Limits, NodeAddress, Timing, Tls
 
 DEFAULT_PORT = 2080
 PEER_PORT_OFFSET = 2
@@ -28,14 +29,17 @@ _FIELDS = (
     *_TIMING_FIELDS,
     *_COMPACTION_FIELDS,
     "limits",
+    "tls",
+    "auth",
 )
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterFile:
-    """What the file says. source: what messages call it; empty where there is no file."""
+    """What the file says. source: what messages call it; empty where there is no file.
+
+    Paths are as they stand there. A token that has a file has no hash yet.
+    """
 
     source: str
     nodes: tuple[NodeAddress, ...]
@@ -46,6 +50,8 @@ class ClusterFile:
     timing: Timing = Timing()
     compaction: Compaction = Compaction()
     limits: Limits = Limits()
+    tls: Tls | None = None
+    auth: Auth | None = None
 
 
 def parse(text: str, source: str) -> ClusterFile:
@@ -132,10 +138,7 @@ def split_address(text: str, name: str, source: str = "") -> tuple[str, int]:
 # ---- our form
 
 
-class _Reader:
-    def __init__(self, source: str) -> None:
-        self.source = source
-
+class _Reader(Reader):
     def cluster(self, content: object) -> ClusterFile:
         top = self.mapping(content, "the file", _FIELDS)
         entries = top.get("nodes")
@@ -149,13 +152,15 @@ class _Reader:
         return ClusterFile(
             source=self.source,
             nodes=tuple(self.node(entry, place) for place, entry in enumerate(entries)),
-            data_dir=self.optional(top, "data_dir", str, "a path"),
-            peer_secret_file=self.optional(top, "peer_secret_file", str, "a path"),
+            data_dir=self.path(top, "data_dir"),
+            peer_secret_file=self.path(top, "peer_secret_file"),
             peer_secret=self.optional(top, "peer_secret", str, "text"),
             insecure=self.optional(top, "insecure", bool, "true or false") or False,
             timing=timing,
             compaction=Compaction(**{key.removeprefix("compact_"): value for key, value in compaction.items()}),
             limits=Limits(**(derived | self.numbers(limits, _LIMITS_FIELDS, "limits."))),
+            tls=tls_section(self, top["tls"]) if "tls" in top else None,
+            auth=auth_section(self, top["auth"]) if "auth" in top else None,
         )
 
     def node(self, entry: object, place: int) -> NodeAddress:
@@ -175,36 +180,3 @@ class _Reader:
             http_port=numbers.get("http_port", 0),
             peer_port=numbers.get("peer_port", port + PEER_PORT_OFFSET),
         )
-
-    def mapping(self, content: object, name: str, known: Iterable[str]) -> Mapping[str, object]:
-        if not isinstance(content, dict):
-            raise self.error(name, f"has no fields; it takes {', '.join(known)}")
-        for key in content:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), list(known), n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-                raise self.error(str(key) if name == "the file" else f"{name}.{key}", f"is not known; {hint}")
-        return content
-
-    def numbers(self, content: Mapping[str, object], names: Iterable[str], prefix: str = "") -> dict[str, int]:
-        """Those of the names that are given."""
-        found: dict[str, int] = {}
-        for name in names:
-            value = content.get(name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise self.error(f"{prefix}{name}", f"is {value!r}; it is a whole number")
-            found[name] = value
-        return found
-
-    def optional(
-        self, content: Mapping[str, object], name: str, kind: type[T], what: str, prefix: str = ""
-    ) -> T | None:
-        value = content.get(name)
-        if value is not None and not isinstance(value, kind):
-            raise self.error(f"{prefix}{name}", f"is {value!r}; it is {what}")
-        return value
-
-    def error(self, name: str, what: str) -> ConfigError:
-        return ConfigError(name, what, self.source)

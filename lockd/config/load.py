@@ -8,8 +8,11 @@ from pathlib import Path
 
 from lockd.config.cluster_file import DEFAULT_PORT, PORT_MAX, ClusterFile, parse, split_address
 from lockd.config.secret import checked_secret, read_secret, users_secret
+from lockd.config.security import read_tokens
 from lockd.config.validate import exposed, validate
-from lockd.config.values import Config, ConfigError, Flags, NodeAddress
+from lockd.config.values import Auth, Config, ConfigError, Flags, NodeAddress, RoleName, Tls
+from lockd.pki import files as certificates
+from lockd.pki.checks import CertificateError
 
 DEFAULT_HOST = "127.0.0.1"
 
@@ -17,14 +20,22 @@ DEFAULT_HOST = "127.0.0.1"
 def load(flags: Flags, environ: Mapping[str, str] | None = None) -> Config:
     """The configuration of this node; may make the per-user secret's file. Raises ConfigError."""
     environ = os.environ if environ is None else environ
-    cluster = _alone(flags) if flags.cluster is None else parse(_read(flags.cluster), str(flags.cluster))
+    cluster = _alone(flags) if flags.cluster is None else parse(read_cluster(flags.cluster), str(flags.cluster))
     config = resolve(cluster, flags, environ, is_of_this_machine)
     secret, warnings = _peer_secret(cluster, config, environ)
-    return replace(config, peer_secret=secret, warnings=config.warnings + warnings)
+    warnings += check_certificates(config, cluster.source)
+    auth = config.auth
+    if auth is not None:
+        auth, said = read_tokens(auth, cluster.source)
+        warnings += said
+    return replace(config, auth=auth, peer_secret=secret, warnings=config.warnings + warnings)
 
 
 def resolve(cluster: ClusterFile, flags: Flags, environ: Mapping[str, str], is_local: Callable[[str], bool]) -> Config:
-    """Everything but the peers' secret. is_local: whether a host is an address of this machine. Raises ConfigError."""
+    """Everything but what is in files: the peers' secret, the tokens' secrets, certificates. Raises ConfigError.
+
+    is_local: whether a host is an address of this machine.
+    """
     me = _choose_me(cluster, flags, environ, is_local)
     listen_host, listen_port = split_address(flags.listen, "--listen") if flags.listen else (me.host, me.port)
     config = Config(
@@ -38,6 +49,8 @@ def resolve(cluster: ClusterFile, flags: Flags, environ: Mapping[str, str], is_l
         timing=cluster.timing,
         compaction=cluster.compaction,
         limits=cluster.limits,
+        tls=_tls(cluster, me),
+        auth=_auth(cluster),
     )
     if cluster.peer_secret is not None and cluster.peer_secret_file is not None:
         raise ConfigError("peer_secret", "stands beside peer_secret_file; keep one of them", cluster.source)
@@ -64,7 +77,8 @@ def _can_bind(family: int, place: tuple[str, int] | tuple[str, int, int, int] | 
     return True
 
 
-def _read(path: Path) -> str:
+def read_cluster(path: Path) -> str:
+    """Its text. Raises ConfigError."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -123,17 +137,40 @@ def _data_dir(cluster: ClusterFile, flags: Flags, environ: Mapping[str, str], me
     if flags.data_dir is not None:
         return flags.data_dir
     if cluster.data_dir is not None:
-        return _beside(cluster, cluster.data_dir, "data_dir") / str(me.id)
+        return beside(cluster, cluster.data_dir, "data_dir") / str(me.id)
     base = _user_dir(environ, "XDG_DATA_HOME", ".local/share", "--data-dir")
     return base / Path(cluster.source).stem / str(me.id) if cluster.source else base / "single"
 
 
-def _beside(cluster: ClusterFile, path: str, field: str) -> Path:
+def beside(cluster: ClusterFile, path: str, field: str) -> Path:
     """A path from the file is relative to the file's folder."""
     try:
         return Path(cluster.source).parent / Path(path).expanduser()
     except RuntimeError as error:  # a home that is not known
         raise ConfigError(field, f"{path!r}: {error}", cluster.source) from error
+
+
+def _tls(cluster: ClusterFile, me: NodeAddress) -> Tls | None:
+    """With the files of this node."""
+    if cluster.tls is None:
+        return None
+
+    def place(path: Path, field: str) -> Path:
+        return beside(cluster, str(path).replace("{id}", str(me.id)), f"tls.{field}")
+
+    tls = cluster.tls
+    return replace(tls, ca=place(tls.ca, "ca"), cert=place(tls.cert, "cert"), key=place(tls.key, "key"))
+
+
+def _auth(cluster: ClusterFile) -> Auth | None:
+    """With the places of its files."""
+    if cluster.auth is None:
+        return None
+    tokens = [
+        token if token.file is None else replace(token, file=beside(cluster, str(token.file), f"auth.tokens[{place}]"))
+        for place, token in enumerate(cluster.auth.tokens)
+    ]
+    return replace(cluster.auth, tokens=tuple(tokens))
 
 
 def _user_dir(environ: Mapping[str, str], variable: str, below_home: str, instead: str) -> Path:
@@ -149,7 +186,9 @@ def _user_dir(environ: Mapping[str, str], variable: str, below_home: str, instea
 def _warnings(cluster: ClusterFile, flags: Flags, config: Config) -> tuple[str, ...]:
     found = []
     if beyond := exposed(config):
-        found.append(f"insecure: no TLS on {', '.join(beyond)}: anybody who reaches it can take and release locks")
+        found.append(_insecure(config, ", ".join(beyond)))
+    if config.auth is not None and "admin" not in _roles(config.auth):
+        found.append("auth: nothing there has the role admin: only a token that the cluster keeps can make more")
     if len(config.nodes) % 2 == 0:
         count = len(config.nodes)
         found.append(f"nodes: {count} survive the loss of no more nodes than {count - 1} would; use an odd number")
@@ -162,11 +201,34 @@ def _warnings(cluster: ClusterFile, flags: Flags, config: Config) -> tuple[str, 
     return tuple(found)
 
 
+def _roles(auth: Auth) -> set[RoleName]:
+    return {token.role for token in auth.tokens} | {grant.role for grant in auth.certificates}
+
+
+def _insecure(config: Config, beyond: str) -> str:
+    if config.tls is not None:
+        return f"insecure: no tokens and no certificates on {beyond}: anybody who reaches it can take and release locks"
+    if config.auth is not None:
+        return f"insecure: no TLS on {beyond}: tokens travel in the clear, and whoever sees one can use it"
+    return f"insecure: no TLS on {beyond}: anybody who reaches it can take and release locks"
+
+
+def check_certificates(config: Config, source: str) -> tuple[str, ...]:
+    """Warnings. Raises ConfigError where the files are not what this node needs."""
+    tls, me = config.tls, config.me
+    if tls is None:
+        return ()
+    try:
+        return certificates.read(tls.ca, tls.cert, tls.key, me.id, me.host).warnings
+    except CertificateError as error:
+        raise ConfigError(error.field, error.what, source) from error
+
+
 def _peer_secret(cluster: ClusterFile, config: Config, environ: Mapping[str, str]) -> tuple[bytes, tuple[str, ...]]:
     if len(config.nodes) == 1:
         return b"", ()
     if cluster.peer_secret is not None:
         return checked_secret(cluster.peer_secret.encode(), "peer_secret", cluster.source), ()
     if cluster.peer_secret_file is not None:
-        return read_secret(_beside(cluster, cluster.peer_secret_file, "peer_secret_file"), cluster.source)
+        return read_secret(beside(cluster, cluster.peer_secret_file, "peer_secret_file"), cluster.source)
     return users_secret(_user_dir(environ, "XDG_STATE_HOME", ".local/state", "peer_secret_file")), ()

@@ -3,18 +3,22 @@
 import os
 import secrets
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from lockd.config.values import ConfigError
+from lockd.private_files import NewFile, NotPrivate, read_private, write_new
 
 FIELD = "peer_secret_file"
 SECRET_BYTES_MIN = 16
 SECRET_BYTES = 32
 
-_OTHERS = stat.S_IROTH | stat.S_IWOTH
-_GROUP = stat.S_IRGRP | stat.S_IWGRP
+_NOT_MINE = stat.S_IRWXG | stat.S_IRWXO
+
+
+def new_secret() -> bytes:
+    """The content of a file for one."""
+    return secrets.token_hex(SECRET_BYTES).encode() + b"\n"
 
 
 def checked_secret(text: bytes, field: str, source: str) -> bytes:
@@ -25,15 +29,20 @@ def checked_secret(text: bytes, field: str, source: str) -> bytes:
     return secret
 
 
+def read_file(path: Path, field: str, source: str) -> tuple[bytes, tuple[str, ...]]:
+    """What is in a file that is this user's alone, and warnings. Raises ConfigError, also where all may read it."""
+    try:
+        content, warnings = read_private(path)
+    except NotPrivate as error:
+        raise ConfigError(field, str(error), source) from error
+    except OSError as error:
+        raise ConfigError(field, f"{path}: {error.strerror}", source) from error
+    return content, tuple(f"{field}: {warning}" for warning in warnings)
+
+
 def read_secret(path: Path, source: str) -> tuple[bytes, tuple[str, ...]]:
     """The secret, and warnings. Raises ConfigError, also where everybody on this machine may read the file."""
-    try:
-        text, mode = _read(path)
-    except OSError as error:
-        raise ConfigError(FIELD, f"{path}: {error.strerror}", source) from error
-    if mode & _OTHERS:
-        raise ConfigError(FIELD, f"{path} is open to every user (mode {mode:04o}); say: chmod 600 {path}", source)
-    warnings = (f"{FIELD}: {path} is open to its group (mode {mode:04o})",) if mode & _GROUP else ()
+    text, warnings = read_file(path, FIELD, source)
     return checked_secret(text, FIELD, source), warnings
 
 
@@ -42,32 +51,14 @@ def users_secret(folder: Path) -> bytes:
     path = folder / "peer-secret"
     try:
         if not path.exists():
-            _make(path)
-        text, mode = _read(path)
+            with suppress(FileExistsError):
+                write_new(NewFile(path, new_secret()))
+        with path.open("rb") as file:
+            text, mode = file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
     except OSError as error:
         raise ConfigError(
             FIELD, f"is not configured, and {path} cannot be used: {error.strerror}; name a file in cluster.yml"
         ) from error
-    if mode & (_OTHERS | _GROUP):
+    if mode & _NOT_MINE:
         raise ConfigError(FIELD, f"{path} is open to other users (mode {mode:04o}); say: chmod 600 {path}")
     return checked_secret(text, str(path), "")
-
-
-def _read(path: Path) -> tuple[bytes, int]:
-    with path.open("rb") as file:
-        return file.read(), stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-
-
-def _make(path: Path) -> None:
-    """All of the file appears at once, and the first to make it wins."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # mode 0600
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        os.unlink(name)

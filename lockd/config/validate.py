@@ -34,7 +34,10 @@ RANGES: dict[str, tuple[int, int]] = {
     "limits.waiters_per_session_max": (1, 1_000_000),
     "limits.sessions_per_caller_max": (1, 1_000_000),
     "limits.calls_per_caller_max": (1, 1_000_000),
+    "limits.waits_per_caller_max": (1, 1_000_000),
     "limits.records_per_caller_max": (1000, 100_000_000),
+    "limits.tokens_max": (1, 100_000),
+    "limits.connections_max": (10, 1_000_000),
     "limits.streams_max": (1, 1_000_000),
     "limits.stream_operations_max": (1, 1_000_000),
     "limits.watchers_max": (0, 100_000),
@@ -43,7 +46,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "limits.default_deadline_ms": (100, 60 * MINUTE_MS),
 }
 
-_HOST = re.compile(r"[A-Za-z0-9._:%-]+")
+HOST = re.compile(r"[A-Za-z0-9._:%-]+")
 
 
 def validate(config: Config, source: str, *, has_secret: bool) -> None:
@@ -51,6 +54,7 @@ def validate(config: Config, source: str, *, has_secret: bool) -> None:
     _check_nodes(config, source)
     _check_ranges(config, source)
     _check_relations(config, source)
+    _check_grants(config, source)
     _check_exposure(config, source, has_secret)
 
 
@@ -68,11 +72,11 @@ def is_loopback(host: str) -> bool:
 
 
 def exposed(config: Config) -> tuple[str, ...]:
-    """The addresses beyond loopback that the configuration has this node or its peers listen on."""
+    """The addresses beyond loopback where this node or its peers listen with too little protection."""
     found = []
-    if not is_loopback(config.listen_host):
+    if not is_loopback(config.listen_host) and (config.tls is None or is_open(config)):
         found.append(address(config.listen_host, config.listen_port))
-    if len(config.nodes) > 1:
+    if len(config.nodes) > 1 and config.tls is None:
         found += [node.peer_endpoint for node in config.nodes if not is_loopback(node.host)]
     return tuple(found)
 
@@ -94,7 +98,7 @@ def _check_nodes(config: Config, source: str) -> None:
 
 
 def _check_listen(config: Config) -> None:
-    _check_host("--listen", config.listen_host, "")
+    check_host("--listen", config.listen_host, "")
     _check_port("--listen", config.listen_port, "", lowest=1)
     me = config.me
     for kind, port in (("http_port", me.http_port), ("peer_port", me.peer_port)):
@@ -106,7 +110,7 @@ def _check_node(node: NodeAddress, source: str, *, alone: bool) -> None:
     name = f"nodes: id {node.id}"
     if not 1 <= node.id <= ID_MAX:
         raise ConfigError(name, f"is not in 1 to {ID_MAX}", source)
-    _check_host(f"{name}: host", node.host, source)
+    check_host(f"{name}: host", node.host, source)
     if node.host in ("0.0.0.0", "::") and not alone:  # noqa: S104  # refused, not bound
         raise ConfigError(
             f"{name}: host",
@@ -118,8 +122,9 @@ def _check_node(node: NodeAddress, source: str, *, alone: bool) -> None:
     _check_port(f"{name}: http_port", node.http_port, source, lowest=0)
 
 
-def _check_host(name: str, host: str, source: str) -> None:
-    if not _HOST.fullmatch(host) or (":" in host and not _is_ip(host)):
+def check_host(name: str, host: str, source: str) -> None:
+    """Raises ConfigError."""
+    if not HOST.fullmatch(host) or (":" in host and not _is_ip(host)):
         raise ConfigError(name, f"{host!r} is not a host name or an address", source)
 
 
@@ -195,13 +200,31 @@ def _check_relations(config: Config, source: str) -> None:
         )
 
 
+def _check_grants(config: Config, source: str) -> None:
+    if config.auth is None or not config.auth.certificates:
+        return
+    wanted = "none" if config.tls is None else config.tls.client_certificates
+    if wanted != "required":
+        raise ConfigError(
+            "auth.certificates",
+            f"has {len(config.auth.certificates)} entries, and tls.client_certificates, which must be required for "
+            f"them, is {wanted}",
+            source,
+        )
+
+
+def is_open(config: Config) -> bool:
+    """Whether callers are asked for neither a token nor a certificate."""
+    return config.auth is None and (config.tls is None or config.tls.client_certificates == "none")
+
+
 def _check_exposure(config: Config, source: str, has_secret: bool) -> None:
     beyond = exposed(config)
     if beyond and not config.insecure:
         raise ConfigError(
-            "insecure",
-            f"{', '.join(beyond)} is beyond loopback, and there is no TLS yet: anybody who reaches it could take and "
-            "release locks. Say --insecure, or insecure: true, if the network is trusted",
+            "insecure" if config.tls is None else "auth",
+            f"{', '.join(beyond)} is beyond loopback, and {_lack(config)}. Say --insecure, or insecure: true, if the "
+            "network is trusted",
             source,
         )
     far = [node for node in config.nodes if not is_loopback(node.host)]
@@ -212,3 +235,16 @@ def _check_exposure(config: Config, source: str, has_secret: bool) -> None:
             f"{far[0].host}). Make one with: openssl rand -hex 32 > FILE; chmod 600 FILE",
             source,
         )
+
+
+def _lack(config: Config) -> str:
+    if config.tls is not None:
+        return (
+            "there is neither auth nor client_certificates: required: anybody who reaches it could take and release "
+            "locks. Give callers tokens in a section auth"
+        )
+    if config.auth is not None:
+        what = "tokens would travel in the clear. Add a section tls"
+    else:
+        what = "anybody who reaches it could take and release locks. Add sections tls and auth"
+    return f"there is no TLS: {what}; `lockd certs init --cluster FILE` makes the files that they name"

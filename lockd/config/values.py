@@ -78,8 +78,14 @@ class Limits:
     sessions_per_caller_max: int = 10_000
     calls_per_caller_max: int = 10_000
     """Calls of one caller that this node works on; those that wait for locks do not count."""
+    waits_per_caller_max: int = 10_000
+    """Calls of one caller that wait for locks through this node."""
     records_per_caller_max: int = 1_000_000
     """Request ids on record. Unlocking may go up to twice these two, so that what is held can be freed."""
+    tokens_max: int = 1000
+    """That the cluster keeps; those of cluster.yml are not among them."""
+    connections_max: int = 10_000
+    """Of clients, to this node."""
     streams_max: int = 10_000
     """On this node, as are watchers."""
     stream_operations_max: int = 10_000

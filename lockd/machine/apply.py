@@ -16,11 +16,12 @@ Rules
    of the same request takes its place, and keeps the place in the queue. A node that cannot deliver withdraws, which
    counts only while its call stands. When the node's own lease ends, what it parked without a session leaves.
 6. A wait that would close a cycle of agents is refused.
-7. Releasing or renewing what is not held changes nothing. After an expiry or a forced unlock a lock delay holds
-   incompatible grants back.
+7. Releasing or renewing what is not held, or is held by another identity, changes nothing. After an expiry or a forced
+   unlock a lock delay holds incompatible grants back.
 
 Where they live: locking.py (requests for locks), sessions.py, ending.py (what time ends), turn.py (grants, the queues,
-events), requests.py and marks.py (ids), deadlock.py, reading.py, registry.py; tables.py and state.py have the state.
+events), requests.py and marks.py (ids), deadlock.py, reading.py, registry.py, credentials.py; tables.py and state.py
+have the state.
 
 Theory of operation
 -------------------
@@ -66,7 +67,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from . import commands as c
-from . import locking, reading, registry, sessions
+from . import credentials, locking, reading, registry, sessions
 from .constants import VERSION
 from .ending import end_due, more_is_due
 from .outcomes import Answer, Applied, Outcome, Passed, Refusal
@@ -122,6 +123,9 @@ _CHANGES = cast(
         c.OpenNode: sessions.open_node,
         c.Register: registry.register,
         c.Unregister: registry.unregister,
+        c.CreateCredential: credentials.create,
+        c.RevokeCredential: credentials.revoke,
+        c.Deny: credentials.deny,
     },
 )
 
@@ -133,6 +137,7 @@ _READS = cast(
         c.ListHolds: reading.list_holds,
         c.CheckToken: reading.check_token,
         c.ListRegistered: registry.list_registered,
+        c.ListCredentials: credentials.list_credentials,
         c.Barrier: lambda _state, _ask: Passed(),
     },
 )

@@ -112,10 +112,12 @@ class Release:
     agent: str = ""
     by_name: bool = False
     force: bool = False
-    """Whatever its count, with its lock delay: an operator's doing."""
+    """Whosever it is and whatever its count, with its lock delay: an operator's doing."""
     reason: str = ""
     owner: str = ""
-    """Who forces, for the event."""
+    """Who forces, by their own label, for the event."""
+    credential: str = ""
+    """By which token or certificate, for the event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +144,7 @@ class Renew:
     call: Call
     token: int
     ttl_ms: int
+    caller: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +253,53 @@ class ListRegistered:
     name: str = ""
 
 
+class Role(Enum):
+    """What a caller may do, each more than the one before. The machine keeps it; access decides by it."""
+
+    READ = 1
+    LOCK = 2
+    ADMIN = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateCredential:
+    """Let whoever knows the secret with this hash call under this name."""
+
+    call: Call
+    request: Request
+    name: str
+    role: Role
+    prefixes: tuple[str, ...] = ()
+    """Of the locks that it is for; none: all."""
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeCredential:
+    """Idempotent, hence without an id: ids of credentials are never used again."""
+
+    call: Call
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListCredentials:
+    """In the order of their ids, after an id."""
+
+    call: Call
+    after: int = 0
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deny:
+    """A leader's doing, in place of a command that its caller may not give (any more). It changes nothing."""
+
+    call: Call
+    is_known: bool
+    """Whether the leader knows the caller."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Barrier:
     """Changes nothing. Who sees its answer has applied every entry that was closed before it."""
@@ -274,6 +324,10 @@ Command = (
     | Register
     | Unregister
     | ListRegistered
+    | CreateCredential
+    | RevokeCredential
+    | ListCredentials
+    | Deny
     | Barrier
 )
 

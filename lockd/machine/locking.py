@@ -170,12 +170,12 @@ def _again(turn: Turn, ask: Acquire, hold: Hold) -> Outcome:
     return keep(turn, ask.request, granted, token=hold.token)
 
 
-def _let_go(turn: Turn, hold: Hold, what: What, *, reason: str = "", by: str = "") -> int:
+def _let_go(turn: Turn, hold: Hold, *, reason: str = "") -> int:
     """Takes one count off the hold, or ends it. What is left of the count."""
-    if hold.count > 1 and what is not What.BROKEN:
+    if hold.count > 1:
         turn.state.put_hold(replace(hold, count=hold.count - 1))
         return hold.count - 1
-    turn.free(hold, what, reason=reason, by=by)
+    turn.free(hold, What.RELEASED, reason=reason)
     return 0
 
 
@@ -198,23 +198,25 @@ def _release(turn: Turn, ask: Release) -> Outcome:
         names = (name,) if name else ()
         return keep(turn, ask.request, NotHeld(turn.conflict(names).holders), names=names)
     if ask.force:
-        count = _let_go(turn, hold, What.BROKEN, reason=ask.reason, by=ask.owner)
+        turn.break_hold(hold, ask)
+        count = 0
     else:
-        count = _let_go(turn, hold, What.RELEASED)
+        count = _let_go(turn, hold)
     return keep(turn, ask.request, Released(hold.token, count), token=hold.token, count=count)
 
 
 def _named(state: State, ask: Release) -> Hold | None:
-    """The hold that the command means, if it may be freed in this way."""
+    """The hold that the command means, if its caller may free it in this way."""
+    caller = ask.request.key.caller
     if ask.by_name:
         held = [state.holds[token] for token in state.lock(ask.name).holders]
-        return next((hold for hold in held if hold.by_name and not hold.lease), None)
+        return next((hold for hold in held if hold.by_name and not hold.lease and hold.key.caller == caller), None)
     if ask.session:
-        return _hold_of(state, Agent(ask.request.key.caller, ask.session, ask.agent), ask.name)
+        return _hold_of(state, Agent(caller, ask.session, ask.agent), ask.name)
     hold = state.holds.get(ask.token)
     if hold is None or (ask.name and ask.token not in state.lock(ask.name).holders):
         return None
-    return hold
+    return hold if ask.force or hold.key.caller == caller else None
 
 
 def cancel(turn: Turn, ask: Cancel) -> None:
@@ -233,7 +235,7 @@ def _cancel(turn: Turn, ask: Cancel) -> Outcome:
         turn.leave(state.waiters[ask.key], Cancelled(), "cancelled")
     elif record.outcome == "Granted" and (hold := state.holds.get(record.token)):
         turn.expire_record(replace(record, outcome="Cancelled"))
-        _let_go(turn, hold, What.RELEASED, reason="cancelled")
+        _let_go(turn, hold, reason="cancelled")
     return Cancelled()
 
 
@@ -260,7 +262,7 @@ def renew(turn: Turn, ask: Renew) -> None:
 def _renew(turn: Turn, ask: Renew) -> Outcome:
     state = turn.state
     hold = state.holds.get(ask.token)
-    if hold is None:
+    if hold is None or hold.key.caller != ask.caller:
         return NotHeld()
     if not hold.lease:
         return Refusal.NO_LEASE

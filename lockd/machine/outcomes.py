@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from .commands import Call, Key, Kind, Mode, Want
+from .commands import Call, Key, Kind, Mode, Role, Want
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class Holder:
     """How often it was acquired, re-entrantly, and not yet released."""
     names: int
     """How many locks its grant spans."""
+    identity: str = ""
+    """Who took it; empty where nobody is asked who they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ class Waiting:
     """0: for as long as its session, or its call, lives."""
     reason: str
     metadata: tuple[tuple[str, str], ...]
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +221,38 @@ class Unregistered:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialCreated:
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRevoked:
+    """found: whether there was such a one."""
+
+    found: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialShown:
+    """Without its hash."""
+
+    id: int
+    name: str
+    role: Role
+    prefixes: tuple[str, ...]
+    created_ms: int
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """One page. next: after which id the next one begins; 0: there is none."""
+
+    shown: tuple[CredentialShown, ...]
+    next: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Passed:
     """A barrier's answer, a withdrawal's, and that of a node's lease."""
 
@@ -232,6 +267,9 @@ class Refusal(Enum):
     ID_REUSED = "another request was made under this id"
     NO_LEASE = "the hold has no lease: it is held until it is released"
     IN_SESSION = "the hold lives as long as its session: keep the session alive"
+    SECRET_IN_USE = "another credential has this secret"  # noqa: S105  # a reason, no password
+    UNKNOWN_CALLER = "the leader does not know the caller (any more)"
+    DENIED = "the caller may not do this"
 
 
 Outcome = (
@@ -257,6 +295,9 @@ Outcome = (
     | TokenState
     | Registered
     | Unregistered
+    | CredentialCreated
+    | CredentialRevoked
+    | Credentials
     | Passed
     | Refusal
 )
@@ -297,7 +338,10 @@ class Event:
     reason: str = ""
     """Why a waiter left, or why a hold was broken."""
     by: str = ""
-    """Who broke it."""
+    """Who broke it, by their own label."""
+    by_identity: str = ""
+    """And who they are."""
+    by_credential: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,4 +92,5 @@ def _waiting(waiter: Waiter, name: str, position: int) -> Waiting:
         until_ms=waiter.until_ms,
         reason=waiter.reason,
         metadata=waiter.metadata,
+        identity=waiter.key.caller,
     )

@@ -5,6 +5,7 @@ from .constants import MARK_RANGES_MAX, RECORD_KEEP_MS
 from .marks import NOTHING, covers, newly, union
 from .outcomes import (
     Cancelled,
+    CredentialCreated,
     Deadlock,
     Granted,
     HeldByOther,
@@ -94,6 +95,8 @@ def repeated(turn: Turn, record: Record) -> Outcome:
             return UpgradeRefused(record.token)
         case "Released":
             return Released(record.token, record.count)
+        case "CredentialCreated":
+            return CredentialCreated(record.token)
         case "SessionEnded":
             return SessionEnded()
         case "Withdrawn":

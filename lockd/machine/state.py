@@ -13,11 +13,12 @@ from dataclasses import replace
 from typing import Any
 
 from .bounds import Bounds
-from .commands import Agent, Call, Key, Kind, Mode
+from .commands import Agent, Key, Kind, Mode
 from .locks import NO_LOCK, NO_USE, Lock, Use
 from .tables import (
     TABLES,
     Change,
+    Credential,
     Delay,
     DelayKey,
     Entry,
@@ -44,6 +45,7 @@ class State:
         self.marks: dict[MarkKey, Mark] = {}
         self.nodes: dict[NodeKey, NodeLease] = {}
         self.registry: dict[int, Entry] = {}
+        self.credentials: dict[int, Credential] = {}
         self._touched: dict[tuple[str, Any], None] = {}
         # Derived: never stored, built again by put_*.
         self._locks: dict[str, Lock] = {}
@@ -54,6 +56,7 @@ class State:
         self._records_of_hold: dict[int, dict[Key, None]] = {}
         self._sequences: dict[MarkKey, dict[int, None]] = {}
         self._registered: dict[tuple[Kind, str], int] = {}
+        self._secrets: dict[bytes, int] = {}
         self._owners: Counter[str] = Counter()
         self._sessions: Counter[str] = Counter()
         self._records: Counter[str] = Counter()
@@ -128,6 +131,11 @@ class State:
     def registered(self, kind: Kind, name: str) -> int:
         """The id of this entry; 0: there is none."""
         return self._registered.get((kind, name), 0)
+
+    def credential_of(self, sha256: bytes) -> Credential | None:
+        """The one whose secret has this hash."""
+        id = self._secrets.get(sha256)
+        return self.credentials[id] if id else None
 
     def owns_anything(self, owner: str) -> bool:
         """Whether a hold or a waiter has this owner."""
@@ -227,7 +235,7 @@ class State:
         else:
             self._enqueue(waiter)
         if not waiter.session:
-            self._parked.setdefault(_node_of(waiter.call), {})[waiter.key] = None
+            self._parked.setdefault(NodeKey(*waiter.call[:2]), {})[waiter.key] = None
 
     def _enqueue(self, waiter: Waiter) -> None:
         for name, mode in waiter.wants:
@@ -335,6 +343,16 @@ class State:
         del self._registered[entry.kind, entry.name]
         self._touched["registry", entry.id] = None
 
+    def put_credential(self, credential: Credential) -> None:
+        self.credentials[credential.id] = credential
+        self._secrets[credential.sha256] = credential.id
+        self._touched["credentials", credential.id] = None
+
+    def drop_credential(self, credential: Credential) -> None:
+        del self.credentials[credential.id]
+        del self._secrets[credential.sha256]
+        self._touched["credentials", credential.id] = None
+
     def take_changes(self) -> list[Change]:
         """What changed since the last call, each record once, as it is now."""
         touched, self._touched = self._touched, {}
@@ -371,7 +389,7 @@ class State:
     def _unpark(self, waiter: Waiter) -> None:
         if waiter.session:
             return
-        node = _node_of(waiter.call)
+        node = NodeKey(*waiter.call[:2])
         del self._parked[node][waiter.key]
         if not self._parked[node]:
             del self._parked[node]
@@ -446,6 +464,10 @@ class State:
                 yield f"request record {key} would last for ever"
         if len(self._registered) != len(self.registry):
             yield "two entries of the registry share one name"
+        if len(self._secrets) != len(self.credentials):
+            yield "two credentials share one secret"
+        if any(id != row.id or id > self.scalars.last_credential for id, row in self.credentials.items()):
+            yield "a credential has an id that was not given out"
 
 
 _PUT = {
@@ -458,11 +480,8 @@ _PUT = {
     "marks": "put_mark",
     "nodes": "put_node",
     "registry": "put_entry",
+    "credentials": "put_credential",
 }
-
-
-def _node_of(call: Call) -> NodeKey:
-    return NodeKey(call.node, call.life)
 
 
 def _ordered(key: Any) -> Any:

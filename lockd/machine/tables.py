@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .commands import Agent, Answered, Call, Key, Kind, Mode, Want
+from .commands import Agent, Answered, Call, Key, Kind, Mode, Role, Want
 from .outcomes import Link
 
 
@@ -19,6 +19,7 @@ class Scalars:
     """Of the registry."""
     revision: int = 0
     """Of the last event."""
+    last_credential: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ class Record:
     outcome: str
     """The outcome's class. Queued while the request waits."""
     token: int = 0
-    """Or the session's id."""
+    """Or the session's or the credential's id."""
     count: int = 0
     names: tuple[str, ...] = ()
     cycle: tuple[Link, ...] = ()
@@ -164,6 +165,19 @@ class Entry:
     name: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """A bearer token: whoever knows the secret with this hash is `name`."""
+
+    id: int
+    name: str
+    role: Role
+    prefixes: tuple[str, ...]
+    sha256: bytes
+    created_ms: int
+    created_by: str
+
+
 RECORDED = (
     "Queued",
     "Granted",
@@ -177,13 +191,14 @@ RECORDED = (
     "Released",
     "NotHeld",
     "Opened",
+    "CredentialCreated",
 )
 """The outcomes that are kept in records. Stored by their place here: new ones go to the end."""
 
-Value = Scalars | Lease | Hold | Waiter | Delay | Record | Mark | NodeLease | Entry
+Value = Scalars | Lease | Hold | Waiter | Delay | Record | Mark | NodeLease | Entry | Credential
 
-TABLES = ("scalars", "leases", "holds", "waiters", "delays", "records", "marks", "nodes", "registry")
-"""Keys: None; lease id; token; Key; DelayKey; Key; MarkKey; NodeKey; entry id."""
+TABLES = ("scalars", "leases", "holds", "waiters", "delays", "records", "marks", "nodes", "registry", "credentials")
+"""Keys: None; lease id; token; Key; DelayKey; Key; MarkKey; NodeKey; entry id; credential id."""
 
 
 class Change(NamedTuple):

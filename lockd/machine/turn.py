@@ -5,7 +5,7 @@ Whatever makes room on a name marks the name; serve() then grants what can be gr
 
 from dataclasses import replace
 
-from .commands import Call, Key, Mode, Want
+from .commands import Call, Key, Mode, Release, Want
 from .constants import HOLDERS_SHOWN, NAMES_PER_ENTRY, RECORD_KEEP_MS, TOKEN_MAX, WAITERS_PER_ENTRY
 from .outcomes import Answer, Applied, Conflict, Event, Granted, Holder, Outcome, TimedOut, What
 from .state import State
@@ -36,7 +36,13 @@ class Turn:
         self._answers.append(Answer(call, outcome, key))
 
     def tell(
-        self, what: What, row: Hold | Waiter | None, wants: tuple[Want, ...], *, reason: str = "", by: str = ""
+        self,
+        what: What,
+        row: Hold | Waiter | None,
+        wants: tuple[Want, ...],
+        *,
+        reason: str = "",
+        by: Release | None = None,
     ) -> None:
         self._events.append(
             Event(
@@ -48,7 +54,9 @@ class Turn:
                 owner=row.owner if row else "",
                 session=row.session if row else 0,
                 reason=reason,
-                by=by,
+                by=by.owner if by else "",
+                by_identity=by.request.key.caller if by else "",
+                by_credential=by.credential if by else "",
             )
         )
 
@@ -94,7 +102,11 @@ class Turn:
         self.tell(What.GRANTED, hold, hold.wants, reason=hold.reason)
         return hold
 
-    def free(self, hold: Hold, what: What, *, reason: str = "", by: str = "") -> None:
+    def break_hold(self, hold: Hold, by: Release) -> None:
+        """Whatever its count."""
+        self.free(hold, What.BROKEN, reason=by.reason, by=by)
+
+    def free(self, hold: Hold, what: What, *, reason: str = "", by: Release | None = None) -> None:
         """Ends a hold, its own lease and its records' waiting; after an expiry or a forced unlock its delay begins."""
         state = self.state
         state.drop_hold(hold)
@@ -227,4 +239,5 @@ def holder(state: State, hold: Hold, name: str, mode: Mode) -> Holder:
         metadata=hold.metadata,
         count=hold.count,
         names=len(hold.wants),
+        identity=hold.key.caller,
     )

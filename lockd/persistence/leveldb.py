@@ -8,6 +8,9 @@ write-ahead log opens with batches missing and without complaint. Three things c
   that vanished as a whole.
 - `mark` remembers the last acknowledged number beside LevelDB, so that a cut end is noticed too.
 
+Every record ends in a checksum over its key and value. LevelDB has checksums of blocks, which say nothing of a record
+that was damaged before it reached one, or stands under another key than it was written for.
+
 LevelDB runs with paranoid_checks, because without them a compaction reads without verifying checksums and writes the
 damage out again under a fresh one. With them LevelDB refuses an honest torn end as well: only where `wal` found one is
 the database first opened, and its log thereby rewritten, without.
@@ -15,10 +18,14 @@ the database first opened, and its log thereby rewritten, without.
 A write that failed ends all writing. After a short write LevelDB's own notion of where a block ends no longer matches
 the file, and what it appended next could not be read back.
 
-Bookkeeping, format 1 (the first two bytes of the identity are the format in every format):
+Format 2 (the first two bytes of the identity are the format in every format). Each value is followed by its seal, the
+CRC-32C of key and value (4):
 
     00 'i'             -> format (2), node id (8)
-    00 'n' number (8)  -> operations in the batch (4), bytes in them (8), CRC-32C of number and both (4)
+    00 'n' number (8)  -> operations in the batch (4), bytes in them (8)
+    any other          -> as it was given
+
+In format 1 only the numbered records have seals. A store in it is written in format 2 when it is opened, in one batch.
 """
 
 import struct
@@ -47,7 +54,7 @@ from lockd.persistence.mark import Mark
 from lockd.persistence.shelf import sync_directory
 from lockd.persistence.store import RESERVED, Store, View, checked, checked_prefix
 
-FORMAT = 1
+FORMAT = 2
 
 WRITE_BUFFER_BYTES = 1024 * 1024
 
@@ -135,11 +142,14 @@ class LevelStore(Store):
             db = _open_database(path, torn=torn)
             undo.callback(db.close)
             with _translated(path):
-                newest = _examine(path, db, node_id)
+                found_format, newest = _examine(path, db, node_id)
             _refuse_if_cut(path, newest, acknowledged)
             store = cls(path, db, mark, newest, offload)
-            if newest == 0:
-                store._commit({_IDENTITY: _IDENTITY_FIELDS.pack(FORMAT, node_id)})
+            if found_format < FORMAT:
+                with _translated(path):
+                    before = {key: value for key, value in _everything(db) if not key.startswith(RESERVED)}
+                store._commit({_IDENTITY: _IDENTITY_FIELDS.pack(FORMAT, node_id), **before})
+                store._was_blank = not before
             undo.pop_all()
         return store
 
@@ -194,7 +204,7 @@ class LevelStore(Store):
             if value is None:
                 written.delete(key)
             else:
-                written.put(key, value)
+                written.put(key, _sealed(key, value))
         with _translated(self._path):
             written.write()
 
@@ -241,7 +251,8 @@ class _Reader:
                 self.refuse_if_closed()
                 with _translated(self._path):
                     records = _read(cursor, prefix)
-            yield from records
+            for key, value in records:
+                yield key, _unsealed(self._path, key, value)
             if len(records) < _RECORDS_PER_READ:
                 return
 
@@ -286,13 +297,13 @@ def _open_database(path: Path, *, torn: bool) -> plyvel.DB:
     return opened(paranoid_checks=True)
 
 
-def _examine(path: Path, db: plyvel.DB, node_id: int) -> int:
-    """Reads everything once; the newest batch's number, 0 for a new database."""
+def _examine(path: Path, db: plyvel.DB, node_id: int) -> tuple[int, int]:
+    """Reads everything once; the format, and the newest batch's number, both 0 for a new database."""
     records = _ascending(path, _everything(db))
     first = next(records, None)
     if first is None:
-        return 0
-    _check_identity(path, first, node_id)
+        return 0, 0
+    found_format = _check_identity(path, first, node_id)
     oldest = newest = 0
     for key, value in records:
         if key.startswith(_NUMBER):
@@ -300,22 +311,27 @@ def _examine(path: Path, db: plyvel.DB, node_id: int) -> int:
             if newest and number != newest + 1:
                 raise _hole(path, newest + 1, number - 1)
             oldest, newest = oldest or number, number
+        elif found_format > 1:
+            _unsealed(path, key, value)
     _check_oldest(path, oldest, newest)
-    return newest
+    return found_format, newest
 
 
-def _check_identity(path: Path, record: tuple[bytes, bytes], node_id: int) -> None:
+def _check_identity(path: Path, record: tuple[bytes, bytes], node_id: int) -> int:
+    """The format."""
     key, value = record
     if key != _IDENTITY or len(value) < _FORMAT_FIELD.size:
         raise StoreCorrupt(path, "there are records, but not the one that says which node wrote them")
     (found_format,) = _FORMAT_FIELD.unpack_from(value)
     if found_format > FORMAT:
         raise StoreTooNew(path, found=found_format, known=FORMAT)
-    if found_format < 1 or len(value) != _IDENTITY_FIELDS.size:
+    fields = value if found_format == 1 else _unsealed(path, key, value)
+    if found_format < 1 or len(fields) != _IDENTITY_FIELDS.size:
         raise StoreCorrupt(path, f"the identity record reads {value.hex()}")
-    _, found_id = _IDENTITY_FIELDS.unpack(value)
+    _, found_id = _IDENTITY_FIELDS.unpack(fields)
     if found_id != node_id:
         raise StoreForeign(path, found=found_id, wanted=node_id)
+    return int(found_format)
 
 
 def _check_number(path: Path, key: bytes, value: bytes) -> int:
@@ -353,8 +369,15 @@ def _number_value(number: int, operations: Mapping[bytes, bytes | None]) -> byte
     return _sealed(_number_key(number), _SUMMARY.pack(len(operations), size))
 
 
-def _sealed(key: bytes, summary: bytes) -> bytes:
-    return summary + _SEAL.pack(google_crc32c.value(key + summary))
+def _sealed(key: bytes, value: bytes) -> bytes:
+    return value + _SEAL.pack(google_crc32c.value(key + value))
+
+
+def _unsealed(path: Path, key: bytes, sealed: bytes) -> bytes:
+    value = sealed[: -_SEAL.size]
+    if sealed != _sealed(key, value):
+        raise StoreCorrupt(path, f"the record {key!r} does not match its checksum")
+    return value
 
 
 def _everything(db: _Source) -> Iterator[tuple[bytes, bytes]]:

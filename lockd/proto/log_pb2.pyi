@@ -16,10 +16,21 @@ class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CLIENT: _ClassVar[Kind]
     RESOURCE: _ClassVar[Kind]
+
+class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROLE_UNSPECIFIED: _ClassVar[Role]
+    READ: _ClassVar[Role]
+    LOCK: _ClassVar[Role]
+    ADMIN: _ClassVar[Role]
 EXCLUSIVE: Mode
 SHARED: Mode
 CLIENT: Kind
 RESOURCE: Kind
+ROLE_UNSPECIFIED: Role
+READ: Role
+LOCK: Role
+ADMIN: Role
 
 class Entry(_message.Message):
     __slots__ = ("epoch", "stamp_ms", "commands", "begin", "machine_version")
@@ -102,7 +113,7 @@ class Link(_message.Message):
     def __init__(self, owner: _Optional[str] = ..., session: _Optional[int] = ..., agent: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("acquire", "release", "cancel", "withdraw", "renew", "open_session", "keep_alive", "close_session", "open_node", "is_locked", "get", "list_holds", "check_token", "register", "unregister", "list_registered", "barrier")
+    __slots__ = ("acquire", "release", "cancel", "withdraw", "renew", "open_session", "keep_alive", "close_session", "open_node", "is_locked", "get", "list_holds", "check_token", "register", "unregister", "list_registered", "barrier", "create_credential", "revoke_credential", "list_credentials", "deny")
     ACQUIRE_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +131,10 @@ class Command(_message.Message):
     UNREGISTER_FIELD_NUMBER: _ClassVar[int]
     LIST_REGISTERED_FIELD_NUMBER: _ClassVar[int]
     BARRIER_FIELD_NUMBER: _ClassVar[int]
+    CREATE_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    REVOKE_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    LIST_CREDENTIALS_FIELD_NUMBER: _ClassVar[int]
+    DENY_FIELD_NUMBER: _ClassVar[int]
     acquire: Acquire
     release: Release
     cancel: Cancel
@@ -137,7 +152,11 @@ class Command(_message.Message):
     unregister: Unregister
     list_registered: ListRegistered
     barrier: Barrier
-    def __init__(self, acquire: _Optional[_Union[Acquire, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., open_session: _Optional[_Union[OpenSession, _Mapping]] = ..., keep_alive: _Optional[_Union[KeepAlive, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., open_node: _Optional[_Union[OpenNode, _Mapping]] = ..., is_locked: _Optional[_Union[IsLocked, _Mapping]] = ..., get: _Optional[_Union[Get, _Mapping]] = ..., list_holds: _Optional[_Union[ListHolds, _Mapping]] = ..., check_token: _Optional[_Union[CheckToken, _Mapping]] = ..., register: _Optional[_Union[Register, _Mapping]] = ..., unregister: _Optional[_Union[Unregister, _Mapping]] = ..., list_registered: _Optional[_Union[ListRegistered, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ...) -> None: ...
+    create_credential: CreateCredential
+    revoke_credential: RevokeCredential
+    list_credentials: ListCredentials
+    deny: Deny
+    def __init__(self, acquire: _Optional[_Union[Acquire, _Mapping]] = ..., release: _Optional[_Union[Release, _Mapping]] = ..., cancel: _Optional[_Union[Cancel, _Mapping]] = ..., withdraw: _Optional[_Union[Withdraw, _Mapping]] = ..., renew: _Optional[_Union[Renew, _Mapping]] = ..., open_session: _Optional[_Union[OpenSession, _Mapping]] = ..., keep_alive: _Optional[_Union[KeepAlive, _Mapping]] = ..., close_session: _Optional[_Union[CloseSession, _Mapping]] = ..., open_node: _Optional[_Union[OpenNode, _Mapping]] = ..., is_locked: _Optional[_Union[IsLocked, _Mapping]] = ..., get: _Optional[_Union[Get, _Mapping]] = ..., list_holds: _Optional[_Union[ListHolds, _Mapping]] = ..., check_token: _Optional[_Union[CheckToken, _Mapping]] = ..., register: _Optional[_Union[Register, _Mapping]] = ..., unregister: _Optional[_Union[Unregister, _Mapping]] = ..., list_registered: _Optional[_Union[ListRegistered, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., create_credential: _Optional[_Union[CreateCredential, _Mapping]] = ..., revoke_credential: _Optional[_Union[RevokeCredential, _Mapping]] = ..., list_credentials: _Optional[_Union[ListCredentials, _Mapping]] = ..., deny: _Optional[_Union[Deny, _Mapping]] = ...) -> None: ...
 
 class Acquire(_message.Message):
     __slots__ = ("call", "request", "wants", "attempt", "session", "agent", "ttl_ms", "wait_ms", "lock_delay_ms", "reentrant", "owner", "reason", "metadata", "by_name")
@@ -172,7 +191,7 @@ class Acquire(_message.Message):
     def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., wants: _Optional[_Iterable[_Union[Want, _Mapping]]] = ..., attempt: _Optional[int] = ..., session: _Optional[int] = ..., agent: _Optional[str] = ..., ttl_ms: _Optional[int] = ..., wait_ms: _Optional[int] = ..., lock_delay_ms: _Optional[int] = ..., reentrant: bool = ..., owner: _Optional[str] = ..., reason: _Optional[str] = ..., metadata: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., by_name: bool = ...) -> None: ...
 
 class Release(_message.Message):
-    __slots__ = ("call", "request", "token", "name", "session", "agent", "by_name", "force", "reason", "owner")
+    __slots__ = ("call", "request", "token", "name", "session", "agent", "by_name", "force", "reason", "owner", "credential")
     CALL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
@@ -183,6 +202,7 @@ class Release(_message.Message):
     FORCE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     call: Call
     request: Request
     token: int
@@ -193,7 +213,8 @@ class Release(_message.Message):
     force: bool
     reason: str
     owner: str
-    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., token: _Optional[int] = ..., name: _Optional[str] = ..., session: _Optional[int] = ..., agent: _Optional[str] = ..., by_name: bool = ..., force: bool = ..., reason: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
+    credential: str
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., token: _Optional[int] = ..., name: _Optional[str] = ..., session: _Optional[int] = ..., agent: _Optional[str] = ..., by_name: bool = ..., force: bool = ..., reason: _Optional[str] = ..., owner: _Optional[str] = ..., credential: _Optional[str] = ...) -> None: ...
 
 class Cancel(_message.Message):
     __slots__ = ("call", "key")
@@ -214,14 +235,16 @@ class Withdraw(_message.Message):
     def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., key: _Optional[_Union[Key, _Mapping]] = ..., ended: _Optional[_Union[Call, _Mapping]] = ...) -> None: ...
 
 class Renew(_message.Message):
-    __slots__ = ("call", "token", "ttl_ms")
+    __slots__ = ("call", "token", "ttl_ms", "caller")
     CALL_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    CALLER_FIELD_NUMBER: _ClassVar[int]
     call: Call
     token: int
     ttl_ms: int
-    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., token: _Optional[int] = ..., ttl_ms: _Optional[int] = ...) -> None: ...
+    caller: str
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., token: _Optional[int] = ..., ttl_ms: _Optional[int] = ..., caller: _Optional[str] = ...) -> None: ...
 
 class OpenSession(_message.Message):
     __slots__ = ("call", "request", "ttl_ms", "owner")
@@ -341,6 +364,48 @@ class ListRegistered(_message.Message):
     name: str
     def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., kind: _Optional[_Union[Kind, str]] = ..., after: _Optional[int] = ..., limit: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
+class CreateCredential(_message.Message):
+    __slots__ = ("call", "request", "name", "role", "prefixes", "sha256")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    call: Call
+    request: Request
+    name: str
+    role: Role
+    prefixes: _containers.RepeatedScalarFieldContainer[str]
+    sha256: bytes
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., prefixes: _Optional[_Iterable[str]] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+
+class RevokeCredential(_message.Message):
+    __slots__ = ("call", "id")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    call: Call
+    id: int
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., id: _Optional[int] = ...) -> None: ...
+
+class ListCredentials(_message.Message):
+    __slots__ = ("call", "after", "limit")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    call: Call
+    after: int
+    limit: int
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., after: _Optional[int] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class Deny(_message.Message):
+    __slots__ = ("call", "is_known")
+    CALL_FIELD_NUMBER: _ClassVar[int]
+    IS_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    call: Call
+    is_known: bool
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., is_known: bool = ...) -> None: ...
+
 class Barrier(_message.Message):
     __slots__ = ("call",)
     CALL_FIELD_NUMBER: _ClassVar[int]
@@ -348,7 +413,7 @@ class Barrier(_message.Message):
     def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ...) -> None: ...
 
 class Scalars(_message.Message):
-    __slots__ = ("clock_ms", "epoch", "version", "last_token", "last_lease", "last_arrival", "last_entry_id", "revision")
+    __slots__ = ("clock_ms", "epoch", "version", "last_token", "last_lease", "last_arrival", "last_entry_id", "revision", "last_credential")
     CLOCK_MS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -357,6 +422,7 @@ class Scalars(_message.Message):
     LAST_ARRIVAL_FIELD_NUMBER: _ClassVar[int]
     LAST_ENTRY_ID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    LAST_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
     clock_ms: int
     epoch: int
     version: int
@@ -365,7 +431,8 @@ class Scalars(_message.Message):
     last_arrival: int
     last_entry_id: int
     revision: int
-    def __init__(self, clock_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., version: _Optional[int] = ..., last_token: _Optional[int] = ..., last_lease: _Optional[int] = ..., last_arrival: _Optional[int] = ..., last_entry_id: _Optional[int] = ..., revision: _Optional[int] = ...) -> None: ...
+    last_credential: int
+    def __init__(self, clock_ms: _Optional[int] = ..., epoch: _Optional[int] = ..., version: _Optional[int] = ..., last_token: _Optional[int] = ..., last_lease: _Optional[int] = ..., last_arrival: _Optional[int] = ..., last_entry_id: _Optional[int] = ..., revision: _Optional[int] = ..., last_credential: _Optional[int] = ...) -> None: ...
 
 class Lease(_message.Message):
     __slots__ = ("id", "deadline_ms", "ttl_ms", "is_session", "caller", "owner", "ending", "closed", "closer")
@@ -518,3 +585,21 @@ class RegistryEntry(_message.Message):
     kind: Kind
     name: str
     def __init__(self, id: _Optional[int] = ..., kind: _Optional[_Union[Kind, str]] = ..., name: _Optional[str] = ...) -> None: ...
+
+class Credential(_message.Message):
+    __slots__ = ("id", "name", "role", "prefixes", "sha256", "created_ms", "created_by")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    CREATED_MS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BY_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    name: str
+    role: Role
+    prefixes: _containers.RepeatedScalarFieldContainer[str]
+    sha256: bytes
+    created_ms: int
+    created_by: str
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ..., role: _Optional[_Union[Role, str]] = ..., prefixes: _Optional[_Iterable[str]] = ..., sha256: _Optional[bytes] = ..., created_ms: _Optional[int] = ..., created_by: _Optional[str] = ...) -> None: ...

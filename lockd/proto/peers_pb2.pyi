@@ -113,10 +113,18 @@ class TimeoutNow(_message.Message):
     def __init__(self) -> None: ...
 
 class Propose(_message.Message):
-    __slots__ = ("commands",)
-    COMMANDS_FIELD_NUMBER: _ClassVar[int]
-    commands: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, commands: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    __slots__ = ("proposals",)
+    PROPOSALS_FIELD_NUMBER: _ClassVar[int]
+    proposals: _containers.RepeatedCompositeFieldContainer[Proposal]
+    def __init__(self, proposals: _Optional[_Iterable[_Union[Proposal, _Mapping]]] = ...) -> None: ...
+
+class Proposal(_message.Message):
+    __slots__ = ("command", "credential")
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    command: bytes
+    credential: str
+    def __init__(self, command: _Optional[bytes] = ..., credential: _Optional[str] = ...) -> None: ...
 
 class Ask(_message.Message):
     __slots__ = ()

@@ -11,6 +11,7 @@ from lockd.machine.outcomes import Answer, Granted, Outcome, Queued, Refusal
 
 from . import codec
 from .errors import NodeStopping, NoLeader, OutcomeUnknown, RaftError
+from .proposals import Proposal
 
 RESEND_S = 0.7
 """A command without an answer is sent again after this time, and at once when the leader changes."""
@@ -33,7 +34,7 @@ class Parked:
     """One command on its way. It may be sent any number of times: its request id, or its nature, acts once."""
 
     call: Call
-    command: bytes
+    proposal: Proposal
     done: Done
     key: Key | None
     """Of an Acquire without a session, which is withdrawn when its caller goes; else None."""
@@ -43,6 +44,8 @@ class Parked:
     is_queued: bool = False
     is_unsure: bool = False
     """Of what became of it while it was queued: it is sent again until that is known."""
+    was_skipped: bool = False
+    """It was sent, and then the state came as a whole: whether it was done in what was skipped is not known."""
     sent_to: tuple[int, int] | None = None
     """(leader, term) that it was sent to last."""
     sent_at: float = 0.0
@@ -92,17 +95,21 @@ class Calls:
 
     # -- callers
 
-    def submit(self, make: Make, done: Done, timeout_s: float | None, parked_s: float | None = 0.0) -> Call:
+    def submit(
+        self, make: Make, done: Done, timeout_s: float | None, parked_s: float | None = 0.0, credential: str = ""
+    ) -> Call:
         """Registers a call. What `make` raises is raised, and nothing is registered.
 
         done: is given Queued once where the call parks, then the outcome, NoLeader if the command never left
         this node, OutcomeUnknown if it did and no answer came in time, or NodeStopping.
         timeout_s: from now. parked_s: once the call has parked, from then on instead; 0: timeout_s goes on. None: no
-        bound.
+        bound. credential: whose command it is; empty for the node's own, and where nobody is asked.
         """
-        return self._submit(make, done, timeout_s, parked_s).call
+        return self._submit(make, done, timeout_s, parked_s, credential).call
 
-    async def propose(self, make: Make, timeout_s: float | None, parked_s: float | None = 0.0) -> Outcome:
+    async def propose(
+        self, make: Make, timeout_s: float | None, parked_s: float | None = 0.0, credential: str = ""
+    ) -> Outcome:
         """Commits a command, wherever the leader is, and returns its outcome. Raises what submit's `done` is given.
 
         A caller that is cancelled has broken off.
@@ -117,7 +124,7 @@ class Calls:
             else:
                 future.set_result(outcome)
 
-        parked = self._submit(make, done, timeout_s, parked_s)
+        parked = self._submit(make, done, timeout_s, parked_s, credential)
         try:
             return await future
         except asyncio.CancelledError:
@@ -143,7 +150,9 @@ class Calls:
             self._drop(parked.call.number)
             parked.done(NodeStopping("this node is stopping; ask another one with the same request id"))
 
-    def _submit(self, make: Make, done: Done, timeout_s: float | None, parked_s: float | None = 0.0) -> Parked:
+    def _submit(
+        self, make: Make, done: Done, timeout_s: float | None, parked_s: float | None = 0.0, credential: str = ""
+    ) -> Parked:
         self._number += 1
         call = Call(self.node, self.life, self._number)
         command = make(call)
@@ -151,7 +160,7 @@ class Calls:
         if isinstance(command, Acquire):
             self._open_node()
             key = None if command.session else command.request.key
-        parked = Parked(call, codec.encode_command(command), done, key, parked_s)
+        parked = Parked(call, Proposal(codec.encode_command(command), credential), done, key, parked_s)
         if timeout_s is not None:
             parked.timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, parked)
         self._parked[call.number] = self._unsent[call.number] = parked
@@ -197,9 +206,17 @@ class Calls:
             if not parked.is_queued:
                 self._note_queued(parked)
                 parked.done(outcome)
+        elif outcome is Refusal.DENIED or outcome is Refusal.UNKNOWN_CALLER:
+            self._deny(parked, outcome)
         else:
             self._drop(number)
             parked.done(outcome)
+
+    def _deny(self, parked: Parked, refusal: Refusal) -> None:
+        """What an earlier copy of it began is undone."""
+        self.leave(parked.call, broke_off=False)
+        in_doubt = OutcomeUnknown("its caller may not do it any more; whether it was done before is not known")
+        parked.done(in_doubt if parked.was_skipped else refusal)
 
     def _note_queued(self, parked: Parked) -> None:
         parked.is_queued = True
@@ -287,6 +304,7 @@ class Calls:
     def send_all_again(self) -> None:
         """What became of the calls here is not known: the state came as a whole."""
         for parked in self._parked.values():
+            parked.was_skipped |= parked.ever_sent
             self._send_again(parked)
         for number, gone in list(self._gone.items()):
             if not gone.is_withdrawing:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from lockd.machine import commands as c
 from lockd.machine import tables as t
 from lockd.machine.outcomes import Link
+from lockd.machine.soundness import unsound
 from lockd.proto import log_pb2 as pb
 
 from .errors import CodecError
@@ -25,7 +26,7 @@ def _decoding(data: bytes, decode: Callable[[bytes], T]) -> T:
     try:
         return decode(data)
     except KeyError as error:
-        raise CodecError(f"{len(data)} bytes do not decode: {error} is no known mode or kind") from error
+        raise CodecError(f"{len(data)} bytes do not decode: {error} is no known mode, kind or role") from error
     except (DecodeError, ValueError) as error:
         raise CodecError(f"{len(data)} bytes do not decode: {error}") from error
 
@@ -36,6 +37,7 @@ def _decoding(data: bytes, decode: Callable[[bytes], T]) -> T:
 _SHARED = c.Mode.SHARED
 _MODES = {pb.EXCLUSIVE: c.Mode.EXCLUSIVE, pb.SHARED: c.Mode.SHARED}
 _KINDS = {pb.CLIENT: c.Kind.CLIENT, pb.RESOURCE: c.Kind.RESOURCE}
+_ROLES = {pb.READ: c.Role.READ, pb.LOCK: c.Role.LOCK, pb.ADMIN: c.Role.ADMIN}
 _OUTCOMES = {outcome: place for place, outcome in enumerate(t.RECORDED)}
 
 
@@ -45,6 +47,10 @@ def _put_mode(mode: c.Mode) -> int:
 
 def _put_kind(kind: c.Kind) -> int:
     return 1 if kind is c.Kind.RESOURCE else 0
+
+
+def _put_role(role: c.Role) -> int:
+    return role.value
 
 
 def _put_call(call: c.Call) -> dict[str, Any]:
@@ -127,6 +133,7 @@ _PAIRS: dict[object, _Pair] = {
     c.Mode: _Pair(_put_mode, _MODES.__getitem__),
     c.Mode | None: _Pair(_put_mode, _MODES.__getitem__, optional=True),
     c.Kind: _Pair(_put_kind, _KINDS.__getitem__),
+    c.Role: _Pair(_put_role, _ROLES.__getitem__),
     c.Call: _Pair(_put_call, _read_call),
     c.Call | None: _Pair(_put_call, _read_call, optional=True),
     c.Key: _Pair(_put_key, _read_key),
@@ -228,6 +235,10 @@ _COMMANDS: dict[str, type[c.Command]] = {
     "register": c.Register,
     "unregister": c.Unregister,
     "list_registered": c.ListRegistered,
+    "create_credential": c.CreateCredential,
+    "revoke_credential": c.RevokeCredential,
+    "list_credentials": c.ListCredentials,
+    "deny": c.Deny,
     "barrier": c.Barrier,
 }
 _FORMS = {what: _Form(command_type) for what, command_type in _COMMANDS.items()}
@@ -244,6 +255,22 @@ def encode_command(command: c.Command) -> bytes:
 def decode_command(data: bytes) -> c.Command:
     """Raises CodecError."""
     return _decoding(data, _command)
+
+
+COMMAND_BYTES_MAX = 1024 * 1024
+"""Of a proposal. The largest that admission lets through has 64 names and a few texts, a tenth of it."""
+
+
+def decode_proposal(data: bytes, peer: int) -> c.Command:
+    """A command that peer proposes. Raises CodecError for one that must not enter the log."""
+    if len(data) > COMMAND_BYTES_MAX:
+        raise CodecError(f"a command of {len(data)} bytes; the bound is {COMMAND_BYTES_MAX}")
+    command = decode_command(data)
+    if command.call.node != peer:
+        raise CodecError(f"a command of node {command.call.node}'s call")
+    if what := unsound(command):
+        raise CodecError(f"{type(command).__name__}: {what}")
+    return command
 
 
 def _command(data: bytes) -> c.Command:
@@ -312,6 +339,7 @@ _TABLES = {
     "marks": _Table(STATE + b"m", pb.Mark, _Form(t.Mark), _of_caller, lambda v: t.MarkKey(v.caller, v.client)),
     "nodes": _Table(STATE + b"n", pb.NodeLease, _Form(t.NodeLease), _of_node, lambda v: t.NodeKey(v.node, v.life)),
     "registry": _Table(STATE + b"e", pb.RegistryEntry, _Form(t.Entry), _number, attrgetter("id")),
+    "credentials": _Table(STATE + b"c", pb.Credential, _Form(t.Credential), _number, attrgetter("id")),
 }
 _NAMES = {table.prefix: name for name, table in _TABLES.items()}
 

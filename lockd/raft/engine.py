@@ -34,6 +34,11 @@ ENTRY_BYTES_MAX = 2 * 1024 * 1024
 APPLY_PER_TICK, APPLY_BYTES_PER_TICK = 512, 256 * 1024
 """What is handed over for applying in one tick, so that a backlog does not hold up the heartbeats."""
 
+TERM_JUMP_MAX = 2**32
+"""A peer that is further ahead is not believed: terms rise one by one, and one that cannot be counted on from ends the
+cluster for good.
+"""
+
 TRANSFER_EVERY_S = 0.3
 """How long a follower that was asked to stand is given, before another one is asked."""
 
@@ -137,7 +142,7 @@ class Engine:
 
     def deliver(self, peer: int, term: int, message: Message) -> None:
         """A message from peer, which was in `term` when it sent it. Raises Diverged."""
-        admitted = self._admit(peer, term, message)
+        admitted = self._admit(peer, term, message) if term - self.term <= TERM_JUMP_MAX else None
         if admitted is None:
             return
         with _Seat(self):
@@ -194,7 +199,7 @@ class Engine:
 
     def hear_of(self, term: int) -> None:
         """A peer is in this term. PySyncObj ignores a deposed leader, which then never learns that it is one."""
-        if term > self.term:
+        if 0 < term - self.term <= TERM_JUMP_MAX:
             with _Seat(self):
                 self._raft._SyncObj__setCurrentTerm(term, None)
                 self._raft._SyncObj__setState(_FOLLOWER)

@@ -10,13 +10,21 @@ from lockd.proto import peers_pb2 as pb
 from .errors import CodecError
 from .guard import Message
 from .journal import NO_OP
+from .proposals import Proposal
+
+NUMBER_MAX = 2**62
+"""Of a term, an index or a sequence. They are counted on from, and stored in 64 bits."""
+
+SNAPSHOT_BYTES_MAX = 2**34
+
+_SHA256_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Commands, each encoded, for the leader's next entry."""
+    """For the leader's next entry."""
 
-    commands: tuple[bytes, ...]
+    proposals: tuple[Proposal, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,9 @@ class Envelope:
 def encode(envelope: Envelope) -> bytes:
     message = pb.Envelope(term=envelope.term, sequence=envelope.sequence)
     match envelope.content:
-        case Propose(commands):
-            message.propose.commands.extend(commands)
+        case Propose(proposals):
+            for command, credential in proposals:
+                message.propose.proposals.add(command=command, credential=credential)
         case Ask():
             message.ask.SetInParent()
         case Report(blank, last_index):
@@ -102,23 +111,31 @@ def decode(data: bytes) -> Envelope:
     what = message.WhichOneof("what")
     if what is None:
         raise CodecError("an envelope without content")
+    _check_numbers(message.term, message.sequence)
     return Envelope(message.term, message.sequence, _content(what, message))
+
+
+def _check_numbers(*numbers: int) -> None:
+    if max(numbers) > NUMBER_MAX:
+        raise CodecError(f"an envelope has the number {max(numbers)}; the bound is {NUMBER_MAX}")
 
 
 def _content(what: str, message: pb.Envelope) -> Content:
     body: Any = getattr(message, what)
     match what:
         case "propose":
-            return Propose(tuple(body.commands))
+            return Propose(tuple([Proposal(each.command, each.credential) for each in body.proposals]))
         case "ask":
             return Ask()
         case "report":
+            _check_numbers(body.last_index)
             return Report(body.blank, body.last_index)
         case "manifest":
-            return Manifest(body.index, body.term, body.size, body.sha256)
+            return _manifest(message.term, body)
         case "append_entries":
             return _append(message.term, body)
         case "next_node_idx":
+            _check_numbers(body.next_index)
             return {
                 "type": what,
                 "next_node_idx": body.next_index,
@@ -126,6 +143,7 @@ def _content(what: str, message: pb.Envelope) -> Content:
                 "success": body.success,
             }
         case "request_vote":
+            _check_numbers(body.last_index, body.last_term)
             return {
                 "type": what,
                 "term": message.term,
@@ -136,7 +154,20 @@ def _content(what: str, message: pb.Envelope) -> Content:
             return {"type": what, "term": message.term}
 
 
+def _manifest(term: int, body: pb.Manifest) -> Manifest:
+    if not body.index:
+        return Manifest()
+    _check_numbers(body.index)
+    if len(body.sha256) != _SHA256_BYTES or not 0 < body.size <= SNAPSHOT_BYTES_MAX or body.term > term:
+        raise CodecError(
+            f"a snapshot of {body.size} bytes, term {body.term} and {len(body.sha256)} bytes of checksum is offered in "
+            f"term {term}"
+        )
+    return Manifest(body.index, body.term, body.size, body.sha256)
+
+
 def _append(term: int, body: pb.AppendEntries) -> Message:
+    _check_numbers(body.commit_index, body.prev_index, body.prev_term)
     entries = [(entry.data, entry.index, entry.term) for entry in body.entries]
     for place, (data, index, entry_term) in enumerate(entries, body.prev_index + 1):
         if index != place or entry_term > term:

@@ -1,8 +1,6 @@
-"""One leadership: its epoch, the cluster's time as this leader reads it, and the commands that wait for its log."""
+"""One leadership: its epoch, and the cluster's time as this leader reads it."""
 
-from dataclasses import dataclass, field
-
-from lockd.machine.commands import Call
+from dataclasses import dataclass
 
 
 @dataclass(slots=True)
@@ -31,30 +29,3 @@ class Reign:
         self._reading_ms += 1000 * min(max(0.0, now - self._read_at), self.cap_s)
         self._read_at = now
         return int(self._reading_ms)
-
-
-@dataclass(slots=True)
-class Commands:
-    """Encoded commands in the order of their arrival. One that is sent again while it waits takes no second place."""
-
-    waiting: dict[Call, bytes] = field(default_factory=dict)
-    size: int = 0
-    """Bytes."""
-
-    def put(self, call: Call, command: bytes) -> None:
-        if call not in self.waiting:
-            self.waiting[call] = command
-            self.size += len(command)
-
-    def take(self, bytes_max: int) -> list[bytes]:
-        """As many from the front as stay within bytes_max, at least one if there is one."""
-        taken: list[bytes] = []
-        size = 0
-        for call, command in list(self.waiting.items()):
-            if taken and size + len(command) > bytes_max:
-                break
-            taken.append(command)
-            size += len(command)
-            del self.waiting[call]
-        self.size -= size
-        return taken

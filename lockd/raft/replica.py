@@ -30,7 +30,8 @@ from .joining import Joining
 from .journal import Journal, OpenBatch
 from .news import News
 from .ports import Link, Offload, Shelf, Store
-from .reign import Commands, Reign
+from .proposals import Commands, Judge, Proposal, allow
+from .reign import Reign
 from .snapshot import Body, Snapshots
 
 log = structlog.get_logger(__name__)
@@ -48,7 +49,7 @@ BATCH_BYTES = 256 * 1024
 """An entry takes no more commands once it is this large."""
 
 OPEN_BYTES_MAX = 32 * 1024 * 1024
-"""Commands that wait for the round in flight; beyond it peers' proposals are dropped and come again."""
+"""Of one credential's commands that wait for the log; beyond it peers' proposals are dropped and come again."""
 
 INBOX_MAX = 20_000
 """Envelopes that wait for a sync to end; beyond it they are dropped, which Raft survives."""
@@ -79,10 +80,12 @@ class Replica:
         rng: random.Random,
         offload: Offload,
         settings: Settings,
+        judge: Judge = allow,
     ) -> None:
-        """Reads the store. Raises JournalCorrupt where it contradicts itself."""
+        """Reads the store. Raises JournalCorrupt where it contradicts itself. judge: asked where this node leads."""
         self.me, self.others = me, members - {me}
         self._store, self._link, self._clock, self._settings = store, link, clock, settings
+        self._judge = judge
         self.batch = OpenBatch()
         self.journal = Journal(store, self.batch)
         self.state = _stored_state(store)
@@ -106,7 +109,7 @@ class Replica:
         self._inbox_order = Inbox()
         self._sequence = dict.fromkeys(sorted(self.others), 0)
         self._outbox: list[tuple[int, int, Content]] = []
-        self._open = Commands()
+        self._open = Commands(judge)
         self._fetched: Body | None = None
         self._alarm: asyncio.Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -278,8 +281,8 @@ class Replica:
 
     def _receive(self, peer: int, envelope: Envelope) -> None:
         match envelope.content:
-            case Propose(commands):
-                self._take(peer, commands)
+            case Propose(proposals):
+                self._take(peer, proposals)
             case Report() if self.journal.joined:
                 self.engine.hear_of(envelope.term)
             case Ask():
@@ -295,20 +298,20 @@ class Replica:
                     self._heard_at = self._clock.monotonic()
                 self.engine.deliver(peer, envelope.term, message)
 
-    def _take(self, peer: int, commands: tuple[bytes, ...]) -> None:
+    def _take(self, peer: int, proposals: tuple[Proposal, ...]) -> None:
         """A follower's commands. One that leads no more drops them: their node sends them to the next leader."""
         if self.reign is None or not self.engine.is_leader:
             return
-        for command in commands:
-            if self._open.size > OPEN_BYTES_MAX:
-                log.warning("proposals dropped: too many wait for the log", peer=peer)
-                return
+        for proposal in proposals:
+            if self._open.size(proposal.credential) > OPEN_BYTES_MAX:
+                log.warning("proposal dropped: too many wait for the log", peer=peer)
+                continue
             try:
-                call = codec.decode_command(command).call  # what does not decode must not enter the log
+                command = codec.decode_proposal(proposal.command, peer)  # what cannot be applied must not enter the log
             except CodecError as error:
                 log.warning("proposal dropped", peer=peer, error=str(error))
                 continue
-            self._open.put(call, command)
+            self._open.put(command.call, proposal, command)
 
     def _consider(self, peer: int, term: int, manifest: Manifest) -> None:
         """A leader whose log begins after our end: it counts as a heartbeat, and may offer a snapshot.
@@ -341,21 +344,21 @@ class Replica:
 
     def _lay_down(self) -> None:
         """What was open here is sent again by the nodes whose callers wait for it."""
-        self.reign, self._open = None, Commands()
+        self.reign, self._open = None, Commands(self._judge)
 
     def _send_calls(self, now: float) -> None:
         if self.engine.is_leader:
             if self.reign and self.reign.begun:
                 for parked in self.calls.to_send((self.me, self.engine.term), now):
-                    self._open.put(parked.call, parked.command)
+                    self._open.put(parked.call, parked.proposal)
             return
         leader = self.engine.leader
         if leader is None or leader not in self.connected or not len(self.calls):
             return
         commands = Commands()
         for parked in self.calls.to_send((leader, self.engine.term), now):
-            commands.put(parked.call, parked.command)
-        while commands.waiting:
+            commands.put(parked.call, parked.proposal)
+        while commands:
             self._say(leader, Propose(tuple(commands.take(BATCH_BYTES))))
 
     def _close_entry(self) -> None:
@@ -368,9 +371,9 @@ class Replica:
             return
         if self._handing_over and self.engine.transfer():
             return
-        if not self._open.waiting and not self._is_due(stamp_ms):
+        if not self._open and not self._is_due(stamp_ms):
             return
-        commands = self._open.take(BATCH_BYTES)
+        commands = [proposal.command for proposal in self._open.take(BATCH_BYTES)]
         reign.in_flight = self.engine.append(codec.encode_batch(reign.term, stamp_ms, commands))
 
     def _is_due(self, stamp_ms: int) -> bool:
@@ -489,11 +492,6 @@ def _stored_state(store: Store) -> State:
         return State.restored(codec.decode_records(store.scan(codec.STATE)))
     except (CodecError, ValueError) as error:
         raise JournalCorrupt(f"the stored state is damaged: {error}") from error
-
-
-def _expire(future: asyncio.Future[Outcome]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
 
 
 def _is_append(content: Content) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from lockd.access.authority import Authority
+from lockd.access.refusal import Counted
 from lockd.machine.apply import VERSION
 from lockd.raft.replica import Replica
 from lockd_client.proto import lockd_pb2 as pb
@@ -12,9 +14,12 @@ from .service import Caller
 class ClusterService:
     """Each node's own view, read locally."""
 
-    def __init__(self, replica: Replica, addresses: Mapping[int, str], version: str) -> None:
+    def __init__(
+        self, replica: Replica, addresses: Mapping[int, str], version: str, authority: Authority, counted: Counted
+    ) -> None:
         """addresses: where each member serves clients, by node id."""
         self._replica, self._addresses, self._version = replica, addresses, version
+        self._authority, self._counted = authority, counted
 
     @property
     def leader_address(self) -> str:
@@ -22,9 +27,11 @@ class ClusterService:
         return self._addresses.get(self._replica.leader or 0, "")
 
     async def Status(self, message: pb.StatusRequest, caller: Caller) -> pb.StatusResponse:  # noqa: N802 - gRPC's name
-        return self.status()
+        return self.status(caller)
 
-    def status(self) -> pb.StatusResponse:
+    def status(self, caller: Caller) -> pb.StatusResponse:
+        """Raises Refused."""
+        self._authority.check_known(caller.credential)
         replica, state = self._replica, self._replica.state
         engine, journal, scalars = replica.engine, replica.journal, state.scalars
         return pb.StatusResponse(
@@ -46,6 +53,7 @@ class ClusterService:
             sessions=state.sessions_count,
             revision=scalars.revision,
             machine_version=VERSION,
+            refused=self._counted.refused,
             peers=[
                 pb.Peer(
                     node_id=peer,

@@ -113,3 +113,27 @@ METHODS = {
 }
 
 BY_FIELD = {method.field: method for method in METHODS.values()}
+
+ACCESS_METHODS = {
+    "CreateToken": Method(
+        field="",
+        response=pb.CreateTokenResponse,
+        make=translate.create_token,
+        encode=translate.create_token_response,
+        has_request=True,
+    ),
+    "ListTokens": Method(
+        field="",
+        response=pb.ListTokensResponse,
+        make=translate.list_tokens,
+        encode=translate.list_tokens_response,
+    ),
+    "RevokeToken": Method(
+        field="",
+        response=pb.RevokeTokenResponse,
+        make=translate.revoke_token,
+        encode=translate.revoke_token_response,
+        frees=True,
+    ),
+}
+"""Of AccessService. No stream carries them."""

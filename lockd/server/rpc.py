@@ -1,6 +1,7 @@
 """gRPC's side of a call: decoding that answers, deadlines, and errors from the one table."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import grpc
@@ -10,9 +11,9 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from lockd.access.admission import Caller
-from lockd.access.refusal import Reason, Refused
+from lockd.access.refusal import Counted, Reason, Refused
 
+from .callers import Callers, Context
 from .status import CODES, LEADER_TRAILER, REASON_TRAILER, number
 
 log = structlog.get_logger(__name__)
@@ -22,7 +23,6 @@ ANSWER_MARGIN_S = 0.05
 
 _STATUS_TRAILER = "grpc-status-details-bin"
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Receive = Callable[[], Awaitable[Any]]
 """The next message of a stream; None after the last. Raises Refused where it does not decode."""
 
@@ -30,8 +30,19 @@ Send = Callable[[bytes], Awaitable[None]]
 """Sends one encoded message; returns when gRPC has taken it, which a slow reader delays."""
 
 
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What all calls of a node share."""
+
+    callers: Callers
+    counted: Counted
+    leader_address: Callable[[], str]
+    message_bytes: int
+    """The longest request that is looked at."""
+
+
 def generic_handler(
-    service: ServiceDescriptor, implementations: tuple[object, ...], leader_address: Callable[[], str]
+    service: ServiceDescriptor, implementations: tuple[object, ...], edge: Edge
 ) -> grpc.GenericRpcHandler:
     """Serves every method of the service with the method of the same name of the first implementation that has it.
 
@@ -39,7 +50,7 @@ def generic_handler(
     is given the message (Receive where the requests are a stream, too), its Caller and Send. Each raises Refused.
     """
     methods = {
-        method.name: _method_handler(method, _implementation(method, implementations), leader_address)
+        method.name: _method_handler(method, _implementation(method, implementations), edge)
         for method in service.methods
     }
     return grpc.method_handlers_generic_handler(service.full_name, methods)
@@ -49,32 +60,34 @@ def _implementation(method: MethodDescriptor, implementations: tuple[object, ...
     return next(getattr(each, method.name) for each in implementations if hasattr(each, method.name))
 
 
-def _method_handler(
-    method: MethodDescriptor, implementation: Any, leader_address: Callable[[], str]
-) -> "grpc.RpcMethodHandler[Any, Any]":
-    decode = _deserializer(method)
+def _method_handler(method: MethodDescriptor, implementation: Any, edge: Edge) -> "grpc.RpcMethodHandler[Any, Any]":
+    decode = _deserializer(method, edge.message_bytes)
     if not method.server_streaming:
         return grpc.unary_unary_rpc_method_handler(
-            _answering(implementation, method, leader_address), request_deserializer=decode, response_serializer=_encode
+            _answering(implementation, method, edge), request_deserializer=decode, response_serializer=_encode
         )
     make = grpc.stream_stream_rpc_method_handler if method.client_streaming else grpc.unary_stream_rpc_method_handler
     return make(  # the serializer that is missing leaves bytes as they are
-        _streaming(implementation, method, leader_address), request_deserializer=decode, response_serializer=None
+        _streaming(implementation, method, edge), request_deserializer=decode, response_serializer=None
     )
 
 
-class Undecodable:
-    """Stands in for a request that protobuf refused: gRPC itself would answer UNKNOWN."""
-
-
-def _deserializer(method: MethodDescriptor) -> Callable[[bytes], Message | Undecodable]:
+def _deserializer(method: MethodDescriptor, bytes_max: int) -> Callable[[bytes], Message | Refused]:
+    """Refused stands in for a request that cannot be looked at: to what is raised here, gRPC would answer UNKNOWN."""
     request_class = message_factory.GetMessageClass(method.input_type)
 
-    def deserialize(data: bytes) -> Message | Undecodable:
+    def deserialize(data: bytes) -> Message | Refused:
+        if len(data) > bytes_max:
+            what = f"message_bytes: the request has {len(data)} bytes; the bound is {bytes_max}"
+            return Refused(Reason.INVALID_ARGUMENT, what, limit="message_bytes")
         try:
             return request_class.FromString(data)
         except (DecodeError, UnicodeDecodeError):
-            return Undecodable()
+            return Refused(
+                Reason.INVALID_ARGUMENT,
+                f"{method.input_type.name} does not decode: it is no protobuf of this form, or a text field is not "
+                "valid UTF-8",
+            )
 
     return deserialize
 
@@ -83,45 +96,42 @@ def _encode(message: Message) -> bytes:
     return message.SerializeToString()
 
 
-def _decoded(request: Any, method: MethodDescriptor) -> Any:
+def _decoded(request: Any) -> Any:
     """Raises Refused."""
-    if isinstance(request, Undecodable):
-        raise Refused(
-            Reason.INVALID_ARGUMENT,
-            f"{method.input_type.name} does not decode: it is no protobuf of this form, or a text field is not valid "
-            "UTF-8",
-        )
+    if isinstance(request, Refused):
+        raise request
     return request
 
 
-def _answering(implementation: Any, method: MethodDescriptor, leader_address: Callable[[], str]) -> Any:
+def _answering(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any:
     async def answer(request: Any, context: Context) -> Any:
         try:
-            message = _decoded(request, method)
-            response = await implementation(message, Caller(context.peer(), _timeout_s(context)))
+            caller = edge.callers.caller(context, _timeout_s(context))
+            response = await implementation(_decoded(request), caller)
         except Refused as refused:
-            await _abort(context, refused.reason, str(refused), leader_address())
+            await _refuse(context, refused, edge)
         except Exception as error:  # the edge: the caller is told that it failed, the log has the rest
             log.exception("a call failed", method=method.full_name)
             await _fail(context, error)
-        if leader := leader_address():
+        if leader := edge.leader_address():
             context.set_trailing_metadata(((LEADER_TRAILER, leader),))
         return response
 
     return answer
 
 
-def _streaming(implementation: Any, method: MethodDescriptor, leader_address: Callable[[], str]) -> Any:
+def _streaming(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any:
     async def stream(request: Any, context: Context) -> None:
         async def receive() -> Any:
             message = await context.read()
-            return None if message is grpc.aio.EOF else _decoded(message, method)
+            return None if message is grpc.aio.EOF else _decoded(message)
 
         try:
-            message = receive if method.client_streaming else _decoded(request, method)
-            await implementation(message, Caller(context.peer()), context.write)
+            caller = edge.callers.caller(context)
+            message = receive if method.client_streaming else _decoded(request)
+            await implementation(message, caller, context.write)
         except Refused as refused:
-            await _abort(context, refused.reason, str(refused), leader_address())
+            await _refuse(context, refused, edge)
         except grpc.aio.InternalError:
             raise  # the connection has gone: gRPC's own task knows
         except Exception as error:  # the edge, as above
@@ -129,6 +139,11 @@ def _streaming(implementation: Any, method: MethodDescriptor, leader_address: Ca
             await _fail(context, error)
 
     return stream
+
+
+async def _refuse(context: Context, refused: Refused, edge: Edge) -> NoReturn:
+    edge.counted.note(refused)
+    await _abort(context, refused.reason, str(refused), edge.leader_address())
 
 
 async def _fail(context: Context, error: Exception) -> NoReturn:

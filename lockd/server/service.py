@@ -1,6 +1,6 @@
-"""lockd.v1.LockService, call by call: decode, propose, encode; nothing else."""
+"""lockd.v1, call by call: decode, propose, encode; nothing else."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -16,7 +16,7 @@ from . import translate
 from .methods import METHODS, Method
 from .translate import Fields
 
-__all__ = ["Caller", "LockService", "own_request"]
+__all__ = ["Caller", "Service", "own_request"]
 
 NOT_AFTER_MS = 240_000
 """How long a request id may be new, counted from the clock_ms that its caller saw last."""
@@ -24,19 +24,19 @@ NOT_AFTER_MS = 240_000
 OWN_ID_BYTES = 16
 
 
-class LockService:
-    """Lock, Unlock and so on: every method of the table is a method of this, given a message and its Caller.
+class Service:
+    """LockService or AccessService: every method of the table is a method of this, given a message and its Caller.
 
     It returns the response, and raises Refused where the call gets an error instead of an outcome.
     """
 
-    def __init__(self, admission: Admission, rng: Random) -> None:
-        self._admission, self._rng = admission, rng
+    def __init__(self, admission: Admission, rng: Random, methods: Mapping[str, Method] = METHODS) -> None:
+        self._admission, self._rng, self._methods = admission, rng, methods
         self._default_s = admission.limits.default_deadline_ms / 1000
 
     def __getattr__(self, name: str) -> Callable[[Any, Caller], Awaitable[Any]]:
         try:
-            return partial(self.answer, METHODS[name])
+            return partial(self.answer, self._methods[name])
         except KeyError:
             raise AttributeError(name) from None
 
@@ -84,7 +84,7 @@ class LockService:
 
     def _stale(self, method: Method, message: Any, caller: Caller) -> Fields:
         replica = self._admission.replica
-        outcome = self._admission.read_stale(self._make(method, message, caller)[0])
+        outcome = self._admission.read_stale(self._make(method, message, caller)[0], caller)
         fields = self.encode(method, outcome)
         fields["staleness"] = {"applied_index": replica.journal.applied, "news_age_ms": replica.news_age_ms}
         return fields

@@ -22,6 +22,11 @@ CODES = {
     Reason.LIMIT_REACHED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.STOPPING: grpc.StatusCode.UNAVAILABLE,
     Reason.WAITS_ELSEWHERE: grpc.StatusCode.UNAVAILABLE,
+    Reason.SECRET_IN_USE: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Reason.PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    Reason.RECONNECT: grpc.StatusCode.UNAVAILABLE,
+    Reason.UNKNOWN_SERVICE: grpc.StatusCode.NOT_FOUND,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 

@@ -6,13 +6,15 @@ that reads slowly is not read from until it has caught up.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import structlog
 
 from lockd.access.admission import Caller, Pending, check_limit
-from lockd.access.refusal import Reason, Refused
+from lockd.access.authority import Authority
+from lockd.access.refusal import Counted, Reason, Refused
 from lockd.config import Limits
 from lockd.machine.outcomes import Outcome, Queued
 from lockd_client.proto import lockd_pb2 as pb
@@ -20,7 +22,7 @@ from lockd_client.proto import lockd_pb2 as pb
 from .cluster import ClusterService
 from .methods import BY_FIELD, Method
 from .rpc import Receive, Send
-from .service import LockService
+from .service import Service
 from .status import CODES, number
 
 log = structlog.get_logger(__name__)
@@ -32,11 +34,23 @@ UNSENT_BYTES_MAX = 1024 * 1024
 """Of results that wait for the connection: beyond it nothing more is read from it."""
 
 
+Pace = Callable[[], Awaitable[None]]
+"""Waited for after each that was told to come back, so that not all come at once."""
+OPERATIONS_A_TURN = 256
+"""Of one message: then everybody else on the loop has a turn. A message may hold 20,000."""
+
+REFUSED_PAUSE_S = 0.05
+"""A stream whose operations met a limit is read again after this time: nobody is served sooner by asking faster."""
+
+
 class Streams:
     """Those that are open on this node."""
 
-    def __init__(self, service: LockService, cluster: ClusterService, limits: Limits) -> None:
+    def __init__(
+        self, service: Service, cluster: ClusterService, limits: Limits, authority: Authority, counted: Counted
+    ) -> None:
         self._service, self._cluster, self._limits = service, cluster, limits
+        self._authority, self._counted = authority, counted
         self._open: set[_Stream] = set()
         self._is_ending = False
 
@@ -44,8 +58,9 @@ class Streams:
         """Until the client has sent its last operation and has all answers. Raises Refused."""
         if self._is_ending:
             raise Refused(Reason.STOPPING)
+        self._authority.check_known(caller.credential)
         check_limit("streams_max", len(self._open), self._limits.streams_max)
-        stream = _Stream(self._service, self._cluster, self._limits, caller, receive, send)
+        stream = _Stream(self._service, self._cluster, self._limits, self._counted, caller, receive, send)
         self._open.add(stream)
         try:
             await stream.run()
@@ -56,20 +71,34 @@ class Streams:
         """The node stops: nothing more is read, and each stream ends when what is in flight is answered."""
         self._is_ending = True
         for stream in self._open:
-            stream.end()
+            stream.end(Refused(Reason.STOPPING))
+
+    def end_unknown(self) -> None:
+        """Those whose token was revoked since: at once, as if the connection broke."""
+        for stream in self._open:
+            if not self._authority.knows(stream.caller.credential):
+                stream.end(Refused(Reason.UNAUTHENTICATED, "the token was revoked"))
+
+    async def move(self, pace: Pace) -> None:
+        """To other connections: each ends when what is in flight is answered, or waits for locks."""
+        for stream in list(self._open):
+            stream.end(Refused(Reason.RECONNECT))
+            await pace()
 
 
 class _Stream:
     def __init__(
         self,
-        service: LockService,
+        service: Service,
         cluster: ClusterService,
         limits: Limits,
+        counted: Counted,
         caller: Caller,
         receive: Receive,
         send: Send,
     ) -> None:
-        self._service, self._cluster, self._caller = service, cluster, caller
+        self._service, self._cluster, self.caller = service, cluster, caller
+        self._counted = counted
         self._receive, self._send = receive, send
         self._operations_max = limits.stream_operations_max
         self._in_flight: dict[int, Pending] = {}
@@ -83,6 +112,8 @@ class _Stream:
         self._room: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self._is_read_to_end = False
+        self._met_limit = False
+        """Since the last message was read."""
         self._leader = ("", b"")
 
     async def run(self) -> None:
@@ -95,8 +126,9 @@ class _Stream:
             for pending in [*self._in_flight.values(), *(pending for _, pending in self._results if pending)]:
                 pending.leave()
 
-    def end(self) -> None:
-        self._fail(Refused(Reason.STOPPING))
+    def end(self, why: Refused) -> None:
+        """Nothing more is read."""
+        self._fail(why)
 
     def _fail(self, failure: BaseException) -> None:
         self._failure = self._failure or failure
@@ -112,11 +144,16 @@ class _Stream:
                 message = await self._receive()
                 if message is None:
                     break
-                for operation in message.operations:
+                for place, operation in enumerate(message.operations, 1):
+                    if place % OPERATIONS_A_TURN == 0:
+                        await asyncio.sleep(0)
                     while self._unsent > UNSENT_BYTES_MAX:
                         self._room = loop.create_future()
                         await self._room
                     self._begin(operation)
+                if self._met_limit:
+                    self._met_limit = False
+                    await asyncio.sleep(REFUSED_PAUSE_S)
         except Exception as error:  # noqa: BLE001  # run() raises it
             self._fail(error)
         self._is_read_to_end = True
@@ -132,24 +169,25 @@ class _Stream:
             if method is not None:
                 self._submit(id, method, getattr(operation, method.field), operation.timeout_ms)
             elif field == "status":
-                self._put({"id": id, "status": self._cluster.status()})
+                self._put({"id": id, "status": self._cluster.status(self.caller)})
             else:
                 raise Refused(Reason.INVALID_ARGUMENT, f"operations: {id} asks for nothing that this node knows")
         except Refused as refused:
-            self._put(_error(id, refused))
+            self._met_limit |= refused.reason is Reason.LIMIT_REACHED
+            self._refuse(id, refused)
         except Exception as error:  # the edge: the others in flight go on
             log.exception("an operation failed", operation=field)
             self._put(_fault(id, error))
 
     def _submit(self, id: int, method: Method, message: Any, timeout_ms: int) -> None:
         """Raises Refused."""
-        stale = self._service.stale(method, message, self._caller)
+        stale = self._service.stale(method, message, self.caller)
         if stale is not None:
             self._put({"id": id, method.field: stale})
             return
         check_limit("stream_operations_max", len(self._in_flight), self._operations_max * (2 if method.frees else 1))
         done = partial(self._hear, id, method)
-        self._in_flight[id] = self._service.submit(method, message, self._caller, timeout_ms, done)
+        self._in_flight[id] = self._service.submit(method, message, self.caller, timeout_ms, done)
 
     # -- what it is answered
 
@@ -161,10 +199,14 @@ class _Stream:
             undone_unsent = pending if pending is not None and pending.is_grant_without_session else None
             self._put({"id": id, method.field: self._service.encode(method, outcome)}, undone_unsent)
         except Refused as refused:
-            self._put(_error(id, refused))
+            self._refuse(id, refused)
         except Exception as error:  # the same; and it must not reach the replica's loop
             log.exception("an operation failed", operation=method.field)
             self._put(_fault(id, error))
+
+    def _refuse(self, id: int, refused: Refused) -> None:
+        self._counted.note(refused)
+        self._put(_error(id, refused))
 
     def _put(self, result: dict[str, Any], undone_unsent: Pending | None = None) -> None:
         data = pb.StreamResponse(results=[result]).SerializeToString()
@@ -190,7 +232,11 @@ class _Stream:
     @property
     def _is_broken(self) -> bool:
         """Whether the stream ends without waiting for what is in flight."""
-        return self._failure is not None and not _is_stopping(self._failure)
+        if isinstance(self._failure, Refused) and self._failure.reason is Reason.STOPPING:
+            return False
+        if isinstance(self._failure, Refused) and self._failure.reason is Reason.RECONNECT:
+            return all(pending.is_parked for pending in self._in_flight.values())
+        return self._failure is not None
 
     def _take(self) -> bytes:
         """The next message. What is in it counts as delivered from now on."""
@@ -214,10 +260,6 @@ class _Stream:
 def _ring(alarm: "asyncio.Future[None] | None") -> None:
     if alarm is not None and not alarm.done():
         alarm.set_result(None)
-
-
-def _is_stopping(failure: BaseException) -> bool:
-    return isinstance(failure, Refused) and failure.reason is Reason.STOPPING
 
 
 def _error(id: int, refused: Refused) -> dict[str, Any]:

@@ -5,7 +5,7 @@ message is part of another, without an object in between.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from lockd.access import bounds
@@ -20,9 +20,10 @@ OWN_ASKED = b"\x00"
 """In place of a digest, where the node makes the id: nobody can use it for another request."""
 
 Fields = dict[str, Any]
-Identified = pb.LockRequest | pb.UnlockRequest | pb.OpenSessionRequest
+Identified = pb.LockRequest | pb.UnlockRequest | pb.OpenSessionRequest | pb.CreateTokenRequest
 
 _MODES = (c.Mode.EXCLUSIVE, c.Mode.SHARED)
+_ROLES = {pb.READ: c.Role.READ, pb.LOCK: c.Role.LOCK, pb.ADMIN: c.Role.ADMIN}
 _FILTERS = (None, c.Mode.EXCLUSIVE, c.Mode.SHARED)
 
 EVENT_KINDS = {
@@ -141,8 +142,8 @@ def close_session(message: pb.CloseSessionRequest, call: c.Call, caller: str) ->
     return c.CloseSession(call=call, caller=caller, session=message.session_id)
 
 
-def renew(message: pb.RenewRequest, call: c.Call, _caller: str) -> c.Renew:
-    return c.Renew(call=call, token=message.token, ttl_ms=message.ttl_ms)
+def renew(message: pb.RenewRequest, call: c.Call, caller: str) -> c.Renew:
+    return c.Renew(call=call, caller=caller, token=message.token, ttl_ms=message.ttl_ms)
 
 
 def is_locked(message: pb.IsLockedRequest, call: c.Call, _caller: str) -> c.IsLocked:
@@ -168,6 +169,29 @@ def list_holds(message: pb.ListRequest, call: c.Call, _caller: str) -> c.ListHol
 
 def check_token(message: pb.CheckTokenRequest, call: c.Call, _caller: str) -> c.CheckToken:
     return c.CheckToken(call=call, name=message.name, token=message.token)
+
+
+def create_token(message: pb.CreateTokenRequest, call: c.Call, request: c.Request) -> c.CreateCredential:
+    """Raises Refused."""
+    role = _ROLES.get(message.role)
+    if role is None:
+        raise Refused(Reason.INVALID_ARGUMENT, f"role is {message.role}; it takes 1 (READ), 2 (LOCK) or 3 (ADMIN)")
+    return c.CreateCredential(
+        call=call,
+        request=request,
+        name=message.name,
+        role=role,
+        prefixes=tuple(message.prefixes),
+        sha256=message.secret_sha256,
+    )
+
+
+def list_tokens(message: pb.ListTokensRequest, call: c.Call, _caller: str) -> c.ListCredentials:
+    return c.ListCredentials(call=call, after=message.after, limit=message.limit or LIST_PAGE)
+
+
+def revoke_token(message: pb.RevokeTokenRequest, call: c.Call, _caller: str) -> c.RevokeCredential:
+    return c.RevokeCredential(call=call, id=message.token_id)
 
 
 def is_stale(message: pb.IsLockedRequest | pb.GetRequest | pb.ListRequest) -> bool:
@@ -297,6 +321,37 @@ def check_token_response(outcome: o.Outcome, clock_ms: int) -> Fields:
     return {"is_current": outcome.is_current, "holders": holders(outcome.holders), "clock_ms": clock_ms}
 
 
+def create_token_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    """Raises Refused."""
+    match outcome:
+        case o.CredentialCreated(id):
+            return {"token_id": id, "clock_ms": clock_ms}
+        case o.Cancelled():
+            raise Refused(Reason.CANCELLED)
+    raise AssertionError(f"a CreateToken cannot end as {outcome}")
+
+
+def list_tokens_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.Credentials)
+    tokens = [
+        {
+            "token_id": each.id,
+            "name": each.name,
+            "role": each.role.value,
+            "prefixes": each.prefixes,
+            "created_ms": each.created_ms,
+            "created_by": each.created_by,
+        }
+        for each in outcome.shown
+    ]
+    return {"tokens": tokens, "next": outcome.next, "clock_ms": clock_ms}
+
+
+def revoke_token_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.CredentialRevoked)
+    return {"revoked": outcome.found, "clock_ms": clock_ms}
+
+
 # -- parts
 
 
@@ -316,6 +371,7 @@ def holders(found: Iterable[o.Holder]) -> list[Fields]:
             "metadata": dict(holder.metadata),
             "count": holder.count,
             "names": holder.names,
+            "identity": holder.identity,
         }
         for holder in found
     ]
@@ -334,22 +390,26 @@ def waiters(found: Iterable[o.Waiting]) -> list[Fields]:
             "until_ms": waiter.until_ms,
             "reason": waiter.reason,
             "metadata": dict(waiter.metadata),
+            "identity": waiter.identity,
         }
         for waiter in found
     ]
 
 
-def event(found: o.Event) -> Fields:
+def event(found: o.Event, sees: Callable[[str], bool]) -> Fields:
+    """sees: whether the watcher may know of a name."""
     return {
         "revision": found.revision,
         "kind": EVENT_KINDS[found.what],
-        "wants": [{"name": name, "mode": _number(mode)} for name, mode in found.wants],
+        "wants": [{"name": name, "mode": _number(mode)} for name, mode in found.wants if sees(name)],
         "clock_ms": found.clock_ms,
         "token": found.token,
         "owner": found.owner,
         "session_id": found.session,
         "reason": found.reason,
         "by": found.by,
+        "by_identity": found.by_identity,
+        "by_credential": found.by_credential,
     }
 
 

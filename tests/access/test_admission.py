@@ -7,14 +7,17 @@ import pytest
 from structlog.testing import capture_logs
 
 from lockd.access.admission import NO_ANSWERS, REFUSALS, Admission, Caller, Patience
+from lockd.access.authority import Authority
 from lockd.access.refusal import Reason, Refused
 from lockd.config import Limits
 from lockd.machine import commands as c
 from lockd.machine import outcomes as o
+from lockd.machine.state import State
 from tests.engine.cluster import Cluster
 
 CALLER = Caller("peer", 1.0)
 CALL = c.Call(1, 7, 1)
+EVERYBODY = Authority(None, State)
 
 
 def request(id: bytes, not_after_ms: int = 240_000) -> c.Request:
@@ -36,7 +39,7 @@ class Asker:
         self.cluster = Cluster(size)
         self.cluster.do(range(1))
         self.leader = self.cluster.leader
-        self.admission = Admission(self.leader.replica, Limits(**limits))
+        self.admission = Admission(self.leader.replica, Limits(**limits), EVERYBODY)
 
     def ask(self, command: c.Command, timeout_s: float | None = 1.0) -> object:
         """The outcome, or what was raised."""
@@ -107,15 +110,30 @@ def test_waiters_and_sessions():
     assert isinstance(asker.ask(other), o.Opened)
 
 
-def test_calls_in_flight_leave_room_for_what_frees():
-    asker = Asker(calls_per_caller_max=1)
+def test_waits_of_a_caller():
+    asker = Asker(waits_per_caller_max=1, calls_per_caller_max=1)
     granted = asker.ask(acquire("a", b"holder"))
     assert isinstance(granted, o.Granted)
     waiting = asker.start(acquire("a", b"waiter", wait_ms=-1))
-    assert asker.refusal(c.IsLocked(call=CALL, name="a")) == "calls_per_caller_max: 1 of 1 are in use"
+    assert asker.refusal(acquire("a", b"other", wait_ms=-1)) == "waits_per_caller_max: 1 of 1 are in use"
+    assert isinstance(asker.ask(c.IsLocked(call=CALL, name="a")), o.LockState), "a wait is no call in work"
     assert isinstance(asker.ask(release(granted.token, b"release")), o.Released)
     asker.cluster.until(lambda: waiting)
-    assert isinstance(asker.ask(c.IsLocked(call=CALL, name="a")), o.LockState), "the wait is over"
+    assert isinstance(asker.ask(acquire("a", b"next")), o.HeldByOther)
+    assert len(asker.start(acquire("a", b"another", wait_ms=-1))) == 0, "the wait is over, and another may begin"
+
+
+def test_calls_in_work_leave_room_for_what_frees():
+    asker = Asker(2, calls_per_caller_max=1)
+    granted = asker.ask(acquire("a", b"holder"))
+    assert isinstance(granted, o.Granted)
+    asker.cluster.isolate(asker.cluster.followers[0])
+    asker.start(c.IsLocked(call=CALL, name="a"))
+    assert asker.refusal(c.IsLocked(call=CALL, name="a")) == "calls_per_caller_max: 1 of 1 are in use"
+    freed = asker.start(release(granted.token, b"release"), timeout_s=0.5)
+    asker.cluster.until(lambda: freed)
+    assert isinstance(freed[0], Refused)
+    assert freed[0].reason is Reason.OUTCOME_UNKNOWN, "it was taken in"
 
 
 def test_a_node_that_stops_takes_nothing_more():
@@ -136,11 +154,12 @@ def test_force_is_audited():
     with capture_logs() as logs:
         asker.ask(release(granted.token, b"force", force=True, reason="its owner is gone", owner="ann"))
     assert {
-        "event": "unlock by force",
+        "event": "lock broken",
+        "outcome": "done",
         "token": granted.token,
         "reason": "its owner is gone",
-        "who": "ann",
-        "caller": "",
+        "label": "ann",
+        "identity": "",
         "peer": "peer",
         "log_level": "info",
     } in logs
@@ -162,7 +181,7 @@ def test_every_refusal_has_its_reason():
         (acquire("b", session=99), Reason.SESSION_ENDED),
         (acquire("other name", b"used"), Reason.ID_REUSED),
         (replace(acquire("b"), request=request(b"late", not_after_ms=1)), Reason.TOO_OLD),
-        (c.Renew(call=CALL, token=2, ttl_ms=5_000), Reason.NO_LEASE),
+        (c.Renew(call=CALL, caller="", token=2, ttl_ms=5_000), Reason.NO_LEASE),
     ],
 )
 def test_what_is_no_answer_is_an_error(command, reason):
@@ -178,7 +197,7 @@ def test_what_is_no_answer_is_an_error(command, reason):
     [
         (c.IsLocked(call=CALL, name="a"), Reason.NO_ANSWER),
         (c.Get(call=CALL, name="a"), Reason.NO_ANSWER),
-        (c.Renew(call=CALL, token=1, ttl_ms=2_000), Reason.OUTCOME_UNKNOWN),
+        (c.Renew(call=CALL, caller="", token=1, ttl_ms=2_000), Reason.OUTCOME_UNKNOWN),
         (c.KeepAlive(call=CALL, caller="", session=1), Reason.OUTCOME_UNKNOWN),
         (acquire("a"), Reason.OUTCOME_UNKNOWN),
     ],

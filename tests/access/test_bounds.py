@@ -99,7 +99,7 @@ def test_what_is_within_its_bounds_passes(command):
         (release(session=5, agent="t1"), "name is empty; it takes 1 to 512 bytes"),
         (release(session=5, token=1), "token stands beside a session_id; a hold is named by one of them"),
         (release(session=5, name="a", agent="t1", force=True), "token is missing; force takes the token of the hold"),
-        (c.Renew(call=CALL, token=1, ttl_ms=0), "ttl_ms is 0; it takes 2000 to 86400000"),
+        (c.Renew(call=CALL, caller="", token=1, ttl_ms=0), "ttl_ms is 0; it takes 2000 to 86400000"),
         (c.OpenSession(call=CALL, request=request(), ttl_ms=0), "ttl_ms is 0; it takes 2000 to 86400000"),
         (c.KeepAlive(call=CALL, caller="", session=0), "session_id is missing; it is what OpenSession answered"),
         (c.CloseSession(call=CALL, caller="", session=0), "session_id is missing; it is what OpenSession answered"),
@@ -112,6 +112,11 @@ def test_what_is_within_its_bounds_passes(command):
         (acquire(request=request(c.Key("", c.FREE_ID + bytes(65)))), "request.id has 65 bytes; it takes 1 to 64"),
         (acquire(request=request(not_after_ms=0)), "request.not_after_ms is missing; it is the last clock_ms that was"),
         (answered(0, *((2 * number, 2 * number) for number in range(1, 66))), "request.answered has 65 ranges"),
+        (
+            answered(5, (5, 2**64 - 1)),
+            "request.answered[0].last is 18446744073709551615; the bound is ",
+        ),
+        (answered(2**63), "request.answered_below is 9223372036854775808; the bound is 9223372036854775807"),
         (answered(5, (4, 6)), "request.answered[0] is 4 to 6; ranges ascend, apart from each other"),
         (answered(5, (8, 7)), "request.answered[0] is 8 to 7; ranges ascend"),
         (answered(5, (6, 8), (8, 9)), "request.answered[1] is 8 to 9; ranges ascend"),
@@ -132,7 +137,8 @@ def test_what_is_not_is_refused_by_field_and_bound(command, message):
         (b"id", CLIENT, 1, "request.id stands beside a client and sequence; a request has one of them"),
         (b"", bytes(15), 1, "request.client has 15 bytes; it takes 16"),
         (b"", b"", 1, "request.client has 0 bytes; it takes 16"),
-        (b"", CLIENT, 0, "request.sequence is 0; it counts from 1"),
+        (b"", CLIENT, 0, "request.sequence is 0; it takes 1 to 9223372036854775807"),
+        (b"", CLIENT, 2**63, "request.sequence is 9223372036854775808; it takes 1 to 9223372036854775807"),
     ],
 )
 def test_a_request_id_has_one_of_two_forms(id, client, sequence, message):

@@ -99,6 +99,9 @@ def test_the_go_lockds_form(text: str, ports: list[tuple[int, int, int]]) -> Non
         (NODES + "heartbeat_ms: 1.5", "heartbeat_ms: is 1.5; it is a whole number"),
         (NODES + "insecure: 1", "insecure: is 1; it is true or false"),
         (NODES + "data_dir: 7", "data_dir: is 7; it is a path"),
+        (NODES + 'data_dir: "a\\0b"', "data_dir: is 'a\\x00b'; it is a path"),
+        (NODES + 'peer_secret_file: "\\ud800"', "peer_secret_file: is '\\ud800'; it is a path"),
+        (NODES + "peer_secret_file: ''", "peer_secret_file: is ''; it is a path"),
         ('{"1": 7}', '"1": is 7; the Go lockd\'s form has host:port there'),
         ('{"1": "nohost"}', "\"1\": 'nohost' is not host:port"),
         ('{"1": "::1:2080"}', "\"1\": '::1:2080' is not host:port"),
@@ -130,6 +133,8 @@ def test_the_go_lockds_form(text: str, ports: list[tuple[int, int, int]]) -> Non
         (NODES + "compact_entries: 1", "compact_entries: 1 is below 100"),
         (NODES + "compact_bytes: 1", "compact_bytes: 1 is below 1048576"),
         (NODES + "limits: {name_bytes: 513}", "limits.name_bytes: 513 is above 512"),
+        (NODES + "limits: {connections_max: 9}", "limits.connections_max: 9 is below 10"),
+        (NODES + "limits: {tokens_max: 100001}", "limits.tokens_max: 100001 is above 100000"),
         (NODES + "limits: {list_page_max: 10}", "limits.list_page_max: 10 is below 1000"),
         (
             NODES + "election_timeout_min_ms: 1000",

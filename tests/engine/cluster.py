@@ -14,6 +14,7 @@ from lockd.raft.envelopes import Content, Envelope
 from lockd.raft.errors import LinkError, RaftError
 from lockd.raft.journal import Journal, OpenBatch
 from lockd.raft.ports import LinkEvents
+from lockd.raft.proposals import Judge, allow
 from lockd.raft.replica import Replica, Settings
 from tests.simulation.world import Process, World
 
@@ -84,6 +85,7 @@ class Member:
         self.process.alive = False
         self.replica: Watched
         self.failure: Exception | None = None
+        self.judge: Judge = allow
         self.states: dict[int, list[object]] = {}
 
     def boot(self) -> None:
@@ -98,6 +100,7 @@ class Member:
             rng=random.Random(self.cluster.world.rng.getrandbits(64)),
             offload=self._offload,
             settings=self.cluster.settings,
+            judge=lambda credential, command: self.judge(credential, command),
         )
         self.replica.states = self.states
         self.process.start(self._run())

@@ -198,7 +198,7 @@ def test_05_an_offer_is_acknowledged_by_ours_with_what_is_committed():
         return message
 
     def offer(source: int, target: int, envelope: Envelope) -> Content | None:
-        return Manifest(1_000, 1, 10, b"?") if target == follower.id else envelope.content
+        return Manifest(1_000, 1, 10, bytes(32)) if target == follower.id else envelope.content
 
     cluster.taps[:] = [listen, offer]
     cluster.run(0.5)

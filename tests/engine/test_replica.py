@@ -1,9 +1,12 @@
 """A replica's turns: what time alone asks for, and how a leader stops."""
 
+import pytest
+
 from lockd.machine import commands as c
 from lockd.machine.constants import RECORD_KEEP_MS
-from lockd.machine.outcomes import HeldByOther
-from lockd.raft.reign import Commands
+from lockd.machine.outcomes import HeldByOther, Refusal
+from lockd.raft import codec
+from lockd.raft.proposals import Commands, Proposal
 from tests.engine.cluster import Cluster
 
 
@@ -62,20 +65,48 @@ def test_a_leader_of_an_older_term_learns_of_a_later_one_and_stands_again():
 def test_a_command_that_is_sent_again_while_it_waits_takes_no_second_place():
     commands = Commands()
     for _ in range(3):
-        commands.put(c.Call(1, 1, 1), b"one")
-        commands.put(c.Call(1, 1, 2), b"two")
-    assert commands.size == 6
-    assert commands.take(bytes_max=100) == [b"one", b"two"]
-    assert commands.size == 0
+        commands.put(c.Call(1, 1, 1), Proposal(b"one"))
+        commands.put(c.Call(1, 1, 2), Proposal(b"two"))
+    assert (len(commands), commands.size("")) == (2, 6)
+    assert [each.command for each in commands.take(bytes_max=100)] == [b"one", b"two"]
+    assert (len(commands), commands.size("")) == (0, 0)
 
 
 def test_a_batch_takes_what_stays_within_its_bytes_and_at_least_one():
     commands = Commands()
     for number in range(4):
-        commands.put(c.Call(1, 1, number), b"x" * 10)
+        commands.put(c.Call(1, 1, number), Proposal(b"x" * 10))
     assert [len(commands.take(bytes_max=25)), len(commands.take(bytes_max=5)), len(commands.take(bytes_max=5))] == [
         2,
         1,
         1,
     ]
     assert commands.take(bytes_max=5) == []
+
+
+def waiting_for(commands, credential, count, *, first):
+    for number in range(first, first + count):
+        commands.put(c.Call(1, 1, number), Proposal(b"%03d" % number, credential))
+
+
+def test_a_caller_with_many_commands_does_not_stand_before_one_with_few():
+    commands = Commands()
+    waiting_for(commands, "greedy", 50, first=0)
+    waiting_for(commands, "modest", 2, first=100)
+    waiting_for(commands, "", 2, first=200)
+    taken = [each.command for each in commands.take(bytes_max=8 * 3)]
+    assert taken == [b"200", b"201", b"000", b"100", b"001", b"101", b"002", b"003"], "the node's own come first"
+    waiting_for(commands, "late", 1, first=300)
+    assert [each.command for each in commands.take(bytes_max=6)] == [b"004", b"300"]
+    assert (commands.size("modest"), commands.size("greedy"), len(commands)) == (0, 45 * 3, 45)
+
+
+@pytest.mark.parametrize(("refusal", "is_known"), [(Refusal.DENIED, True), (Refusal.UNKNOWN_CALLER, False)])
+def test_in_place_of_what_its_caller_may_not_give_the_log_takes_a_denial(refusal, is_known):
+    asked = c.IsLocked(call=c.Call(1, 1, 1), name="jobs")
+    commands = Commands(lambda credential, command: refusal if (credential, command) == ("eve", asked) else None)
+    commands.put(asked.call, Proposal(codec.encode_command(asked), "eve"), asked)
+    commands.put(c.Call(1, 1, 2), Proposal(b"of the node itself"))
+    own, denied = commands.take(bytes_max=1000)
+    assert own.command == b"of the node itself"
+    assert codec.decode_command(denied.command) == c.Deny(call=asked.call, is_known=is_known)

@@ -182,7 +182,7 @@ def test_a_snapshot_that_is_not_ahead_is_not_even_fetched():
     cluster.settle()
     leader, follower = cluster.leader, cluster.followers[0]
     term, commit = leader.replica.engine.term, follower.replica.journal.getRaftCommitIndex()
-    offer = Envelope(term, 1_000_000, Manifest(commit, term, 10, b"?"))
+    offer = Envelope(term, 1_000_000, Manifest(commit, term, 10, bytes(32)))
     follower.process.call(follower.replica.frame, leader.id, 0, envelopes.encode(offer))
     cluster.run(0.01)
     assert not follower.replica.snapshots.is_fetching

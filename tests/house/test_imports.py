@@ -10,7 +10,7 @@ import pytest
 from tests.house.sources import ROOT, place, python_files, tree
 
 MACHINE_MAY_IMPORT = {"__future__", "bisect", "collections", "dataclasses", "enum", "heapq", "typing"}
-THIRD_PARTIES = {"click", "google", "grpc", "plyvel", "pysyncobj", "structlog", "uvloop", "yaml"}
+THIRD_PARTIES = {"click", "cryptography", "google", "grpc", "plyvel", "pysyncobj", "structlog", "uvloop", "yaml"}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -37,6 +37,10 @@ def test_what_lockd_does_not_offer_is_an_attribute_error():
 
 def test_the_client_loads_nothing_of_the_daemon():
     assert loaded_by("import lockd_client") & (THIRD_PARTIES - {"google", "grpc"} | {"lockd"}) == set()
+
+
+def test_the_command_line_loads_what_its_verb_needs():
+    assert loaded_by("import lockd.cli") & THIRD_PARTIES == {"click"}
 
 
 def test_the_machine_imports_few_modules():

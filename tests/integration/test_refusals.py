@@ -91,7 +91,8 @@ def test_a_directory_of_a_newer_format(stopped):
 
 
 def test_a_directory_of_another_node(stopped):
-    before = identity(stopped, leveldb._IDENTITY_FIELDS.pack(leveldb.FORMAT, 7))
+    another = leveldb._IDENTITY_FIELDS.pack(leveldb.FORMAT, 7)
+    before = identity(stopped, leveldb._sealed(leveldb._IDENTITY, another))
     refused = stopped.run_to_its_end(1)
     assert refused.returncode == IO
     assert "belongs to node 7; this is node 1. Check --id and --data-dir" in message(refused)

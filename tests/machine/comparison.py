@@ -56,7 +56,7 @@ ANSWERED = [
     for ranges in ((), ((3, 3),), ((6, 8),), ((5, 5), (8, 8), (10, 10)))
 ]
 OFTEN = ["lock"] * 6 + ["retry"] * 3 + ["reenter", "unlock", "unlock", "cancel", "withdraw"]
-KINDS = [*OFTEN, "open", "open", "keep", "close", "renew", "node", "registry", "read"]
+KINDS = [*OFTEN, "open", "open", "keep", "close", "renew", "node", "registry", "credential", "read"]
 CROWD = ["lock", "lock", "lock", "lock", "retry", "unlock"]
 
 
@@ -200,7 +200,8 @@ class Comparison:
     def request(self, kind: bytes) -> c.Request:
         """Most ids are new, some are on record, some reused for something else."""
         name, where = self.pick(["free", "free", "client", "client", "old"]), self.pick(range(16))
-        key = free_key(b"%d" % self.calls) if name == "free" else client_key(where)
+        caller = self.pick(["ann"] * 7 + ["bo"])
+        key = free_key(b"%d" % self.calls, caller=caller) if name == "free" else client_key(where, caller=caller)
         if name == "old":
             key = self.pick([*self.model.records, key])
         not_after_ms = max(0, self.model.now + (where - 1) * 1_000)
@@ -262,7 +263,8 @@ class Comparison:
         if how == "name":
             return c.Release(call=call, request=request, name=name, by_name=True)
         if how == "force":
-            return c.Release(call=call, request=request, token=token, force=True, reason="stuck", owner="operator")
+            who: dict[str, Any] = {"owner": "operator", "credential": "t:1"}
+            return c.Release(call=call, request=request, token=token, force=True, reason="stuck", **who)
         return c.Release(call=call, request=request, token=token, name=self.pick(["", name, "b"]))
 
     def new_cancel(self, call: c.Call) -> c.Command:
@@ -278,7 +280,7 @@ class Comparison:
     def new_renew(self, call: c.Call) -> c.Command:
         leased = [token for token, hold in self.model.holds.items() if hold.lease and not hold.session]
         token, ttl_ms = self.pick(leased * 2 + [*self.model.holds, 99]), self.pick([1, 10, 1_000])
-        return c.Renew(call=call, token=token, ttl_ms=ttl_ms)
+        return c.Renew(call=call, caller=self.pick(["ann", "ann", "ann", "bo"]), token=token, ttl_ms=ttl_ms)
 
     def new_open(self, call: c.Call) -> c.Command:
         ttl_ms, owner = self.pick([(20, ""), (1_000, "ann"), (1_000, ""), (KEEP_MS * 9, "bob")])
@@ -307,6 +309,20 @@ class Comparison:
             return c.Unregister(call=call, kind=kind, id=self.pick([*self.model.registry, 99]))
         after, limit = self.pick([0, 1, 2]), self.pick([1, 2])
         return c.ListRegistered(call=call, kind=kind, after=after, limit=limit, name=name * (limit == 1))
+
+    def new_credential(self, call: c.Call) -> c.Command:
+        what, id = self.pick("ccrld"), self.pick([*self.model.credentials, 99])
+        match what:
+            case "c":
+                name, role, sha256 = self.pick(["ci", "ops"]), self.pick(list(c.Role)), self.pick([b"1", b"2", b"3"])
+                prefixes = self.pick([(), ("a/",), ("a", "b")])
+                how: dict[str, Any] = {"name": name, "role": role, "sha256": sha256, "prefixes": prefixes}
+                return c.CreateCredential(call=call, request=self.request(b"create" + sha256), **how)
+            case "r":
+                return c.RevokeCredential(call=call, id=id)
+            case "d":
+                return c.Deny(call=call, is_known=self.pick([True, False]))
+        return c.ListCredentials(call=call, after=self.pick([0, 1, id]), limit=self.pick([1, 2]))
 
     def new_read(self, call: c.Call) -> c.Command:
         what, name = self.pick("iglct"), self.pick(["a", "b", "a/b", "zz"])
@@ -343,6 +359,7 @@ class Comparison:
         assert state.marks == model.marks
         assert state.nodes == model.nodes
         assert state.registry == model.registry
+        assert state.credentials == model.credentials
 
     def a_store_that_followed_restores_the_same(self) -> None:
         records = whole(self.state)

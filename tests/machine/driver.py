@@ -67,24 +67,25 @@ def exclusive(name: str) -> c.Want:
     return c.Want(name, EXCLUSIVE)
 
 
-def unlock(token: int, *, name: str = "", req: c.Request | None = None) -> c.Release:
-    return c.Release(call=call(), request=req or request(), token=token, name=name)
+def unlock(token: int, *, name: str = "", req: c.Request | None = None, caller: str = "ann") -> c.Release:
+    return c.Release(call=call(), request=req or request(free_key(caller=caller)), token=token, name=name)
 
 
 def unlock_in(session: int, name: str, agent: str, *, req: c.Request | None = None) -> c.Release:
     return c.Release(call=call(), request=req or request(), session=session, name=name, agent=agent)
 
 
-def unlock_by_name(name: str, *, req: c.Request | None = None) -> c.Release:
-    return c.Release(call=call(), request=req or request(), name=name, by_name=True)
+def unlock_by_name(name: str, *, req: c.Request | None = None, caller: str = "ann") -> c.Release:
+    return c.Release(call=call(), request=req or request(free_key(caller=caller)), name=name, by_name=True)
 
 
-def break_lock(token: int, *, reason: str = "", by: str = "") -> c.Release:
-    return c.Release(call=call(), request=request(), token=token, force=True, reason=reason, owner=by)
+def break_lock(token: int, *, reason: str = "", by: str = "", caller: str = "ann", credential: str = "") -> c.Release:
+    who: dict[str, Any] = {"request": request(free_key(caller=caller)), "owner": by, "credential": credential}
+    return c.Release(call=call(), token=token, force=True, reason=reason, **who)
 
 
-def renew(token: int, ttl_ms: int) -> c.Renew:
-    return c.Renew(call=call(), token=token, ttl_ms=ttl_ms)
+def renew(token: int, ttl_ms: int, *, caller: str = "ann") -> c.Renew:
+    return c.Renew(call=call(), caller=caller, token=token, ttl_ms=ttl_ms)
 
 
 def cancel(ask: c.Acquire | c.Key) -> c.Cancel:

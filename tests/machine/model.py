@@ -152,7 +152,7 @@ class Model(ModelState):
         )
         return id
 
-    def free(self, hold: t.Hold, what: o.What, reason: str = "", by: str = "") -> None:
+    def free(self, hold: t.Hold, what: o.What, reason: str = "", by: c.Release | None = None) -> None:
         del self.holds[hold.token]
         if hold.lease and not hold.session:
             del self.leases[hold.lease]
@@ -166,7 +166,7 @@ class Model(ModelState):
                 self.delays[t.DelayKey(name, mode)] = t.Delay(name, mode, until_ms)
         self.tell(what, hold, hold.wants, reason, by)
 
-    def let_go(self, hold: t.Hold, what: o.What, reason: str = "", by: str = "") -> int:
+    def let_go(self, hold: t.Hold, what: o.What, reason: str = "", by: c.Release | None = None) -> int:
         if hold.count == 1 or what is o.What.BROKEN:
             self.free(hold, what, reason, by)
             return 0
@@ -302,15 +302,16 @@ class Model(ModelState):
     def release(self, ask: c.Release) -> o.Outcome:
         def is_meant(hold: t.Hold) -> bool:
             named = ask.name in names_of(hold.wants)
+            own = ask.force or hold.key.caller == ask.request.key.caller
             if ask.by_name:
-                return named and hold.by_name and not hold.lease
+                return named and own and hold.by_name and not hold.lease
             if ask.session:
                 return named and hold.who == c.Agent(ask.request.key.caller, ask.session, ask.agent)
-            return hold.token == ask.token and (named or not ask.name)
+            return hold.token == ask.token and own and (named or not ask.name)
 
         meant = [hold for hold in self.holds.values() if is_meant(hold)]
         if meant:
-            how = (o.What.BROKEN, ask.reason, ask.owner) if ask.force else (o.What.RELEASED, "", "")
+            how = (o.What.BROKEN, ask.reason, ask) if ask.force else (o.What.RELEASED, "", None)
             count = self.let_go(meant[0], *how)
             self.note(ask.request.key, "Released", token=meant[0].token, count=count)
             return o.Released(meant[0].token, count)
@@ -347,7 +348,7 @@ class Model(ModelState):
 
     def Renew(self, ask: c.Renew) -> None:
         hold = self.holds.get(ask.token)
-        if hold is None:
+        if hold is None or hold.key.caller != ask.caller:
             return self.answer(ask.call, o.NotHeld())
         if hold.session or not hold.lease:
             return self.answer(ask.call, o.Refusal.IN_SESSION if hold.session else o.Refusal.NO_LEASE)

@@ -62,6 +62,7 @@ class ModelState:
         self.marks: dict[t.MarkKey, t.Mark] = {}
         self.nodes: dict[t.NodeKey, t.NodeLease] = {}
         self.registry: dict[int, t.Entry] = {}
+        self.credentials: dict[int, t.Credential] = {}
         self.answers: list[o.Answer] = []
         self.events: list[o.Event] = []
 
@@ -76,10 +77,17 @@ class ModelState:
         self.answers.append(o.Answer(call, outcome, key))
 
     def tell(
-        self, what: o.What, row: t.Hold | t.Waiter | None, wants: tuple[c.Want, ...], reason: str = "", by: str = ""
+        self,
+        what: o.What,
+        row: t.Hold | t.Waiter | None,
+        wants: tuple[c.Want, ...],
+        reason: str = "",
+        by: c.Release | None = None,
     ) -> None:
         self.set(revision=self.scalars.revision + 1)
-        event = o.Event(revision=self.scalars.revision, what=what, wants=wants, clock_ms=self.now, reason=reason, by=by)
+        event = o.Event(revision=self.scalars.revision, what=what, wants=wants, clock_ms=self.now, reason=reason)
+        if by:
+            event = replace(event, by=by.owner, by_identity=by.request.key.caller, by_credential=by.credential)
         if row:
             event = replace(event, owner=row.owner, session=row.session)
         self.events.append(replace(event, token=row.token) if isinstance(row, t.Hold) else event)
@@ -133,6 +141,8 @@ class ModelState:
     def repeated(self, record: t.Record) -> o.Outcome:
         lease, hold = self.leases.get(record.token), self.holds.get(record.token)
         match record.outcome:
+            case "CredentialCreated":
+                return o.CredentialCreated(record.token)
             case "Granted" if hold and not (hold.lease and self.leases[hold.lease].ending):
                 return o.Granted(hold.token, self.remaining(hold.lease), count=hold.count)
             case "Granted":
@@ -169,6 +179,7 @@ class ModelState:
                 ttl_ms=self.leases[hold.lease].ttl_ms if hold.lease else 0,
                 lease_remaining_ms=self.remaining(hold.lease),
                 names=len(hold.wants),
+                identity=hold.key.caller,
                 **{field: getattr(hold, field) for field in HOLDER_AS_HOLD},
             )
             for hold in self.holds.values()
@@ -183,6 +194,7 @@ class ModelState:
                 name=name,
                 mode=want.mode,
                 position=position,
+                identity=waiter.key.caller,
                 **{field: getattr(waiter, field) for field in WAITING_AS_WAITER},
             )
             for position, (waiter, want) in enumerate(places)
@@ -272,6 +284,45 @@ class ModelState:
         page = found if ask.name else found[: ask.limit]
         self.answer(ask.call, o.Registered(ask.kind, tuple(page), page[-1][0] if len(page) < len(found) else 0))
 
+    # -- credentials
 
+    def CreateCredential(self, ask: c.CreateCredential) -> None:
+        self.answer(ask.call, self.create_credential(ask))
+
+    def create_credential(self, ask: c.CreateCredential) -> o.Outcome:
+        outcome = self.once(ask.request)
+        if outcome is not None:
+            return outcome
+        if any(row.sha256 == ask.sha256 for row in self.credentials.values()):
+            del self.records[ask.request.key]
+            return o.Refusal.SECRET_IN_USE
+        self.set(last_credential=self.scalars.last_credential + 1)
+        id = self.scalars.last_credential
+        self.credentials[id] = t.Credential(
+            id=id,
+            created_ms=self.now,
+            created_by=ask.request.key.caller,
+            name=ask.name,
+            role=ask.role,
+            prefixes=ask.prefixes,
+            sha256=ask.sha256,
+        )
+        self.note(ask.request.key, "CredentialCreated", token=id)
+        return o.CredentialCreated(id)
+
+    def RevokeCredential(self, ask: c.RevokeCredential) -> None:
+        self.answer(ask.call, o.CredentialRevoked(self.credentials.pop(ask.id, None) is not None))
+
+    def ListCredentials(self, ask: c.ListCredentials) -> None:
+        found = [row for row in self.credentials.values() if row.id > ask.after]
+        page = found[: ask.limit]
+        shown = tuple(o.CredentialShown(**{name: getattr(row, name) for name in CREDENTIAL_AS_SHOWN}) for row in page)
+        self.answer(ask.call, o.Credentials(shown, page[-1].id if len(page) < len(found) else 0))
+
+    def Deny(self, ask: c.Deny) -> None:
+        self.answer(ask.call, o.Refusal.DENIED if ask.is_known else o.Refusal.UNKNOWN_CALLER)
+
+
+CREDENTIAL_AS_SHOWN = ("id", "name", "role", "prefixes", "created_ms", "created_by")
 HOLDER_AS_HOLD = ("token", "owner", "session", "agent", "acquired_ms", "reason", "metadata", "count")
 WAITING_AS_WAITER = ("owner", "session", "agent", "since_ms", "until_ms", "reason", "metadata")

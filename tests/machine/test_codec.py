@@ -23,7 +23,7 @@ COMMANDS = get_args(c.Command)
 VALUES = get_args(t.Value)
 TABLE_OF = dict(
     zip(
-        (t.Scalars, t.Lease, t.Hold, t.Waiter, t.Delay, t.Record, t.Mark, t.NodeLease, t.Entry),
+        (t.Scalars, t.Lease, t.Hold, t.Waiter, t.Delay, t.Record, t.Mark, t.NodeLease, t.Entry, t.Credential),
         t.TABLES,
         strict=True,
     )
@@ -81,7 +81,7 @@ def key_of(value: t.Value) -> object:
     match value:
         case t.Scalars():
             return None
-        case t.Lease() | t.Entry():
+        case t.Lease() | t.Entry() | t.Credential():
             return value.id
         case t.Hold():
             return value.token
@@ -399,7 +399,7 @@ def test_what_is_no_message_is_a_codec_error(data):
         (pb.Command(acquire={"wants": [{"name": "a", "mode": 2}]}), "2 is no known mode"),
         (pb.Command(acquire={"wants": [{"name": "a", "mode": -1}]}), "-1 is no known mode"),
         (pb.Command(list_holds={"mode": 2}), "2 is no known mode"),
-        (pb.Command(register={"kind": 2}), "2 is no known mode or kind"),
+        (pb.Command(register={"kind": 2}), "2 is no known mode, kind or role"),
         (pb.Command(acquire={"request": {"answered": {"ranges": [1, 3, 5]}}}), "argument 2 is shorter"),
     ],
 )
@@ -415,7 +415,7 @@ def test_a_command_without_content_is_a_codec_error(data):
 
 
 def test_one_bad_command_spoils_its_entry():
-    good = codec.encode_command(c.Renew(call=CALL, token=1, ttl_ms=1))
+    good = codec.encode_command(c.Renew(call=CALL, caller="ann", token=1, ttl_ms=1))
     with pytest.raises(CodecError):
         codec.decode_entry(codec.encode_batch(1, 1, [good, b"", good]))
 
@@ -423,7 +423,7 @@ def test_one_bad_command_spoils_its_entry():
 def test_a_large_entry_is_decoded():
     name, renews = "n" * 2**20, 2_000
     asked: list[c.Command] = [c.IsLocked(call=CALL, name=name)]
-    asked += [c.Renew(call=CALL, token=1, ttl_ms=1)] * renews
+    asked += [c.Renew(call=CALL, caller="ann", token=1, ttl_ms=1)] * renews
     entry = codec.decode_entry(codec.encode_batch(1, 1, list(map(codec.encode_command, asked))))
     assert isinstance(entry, c.Batch)
     assert len(entry.commands) == renews + 1

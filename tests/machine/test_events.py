@@ -96,8 +96,10 @@ def test_a_hold_that_ends_says_how(machine, end, what):
 
 def test_a_broken_lock_says_who_broke_it_and_why(machine):
     machine.hold("a", owner="ann")
-    (event,) = machine.entry(break_lock(1, reason="stuck", by="operator")).events
+    ask = break_lock(1, reason="stuck", by="operator", caller="ops", credential="token 3")
+    (event,) = machine.entry(ask).events
     assert (event.owner, event.by, event.reason) == ("ann", "operator", "stuck")
+    assert (event.by_identity, event.by_credential) == ("ops", "token 3")
 
 
 def test_a_lock_that_has_rested_says_so(machine):

@@ -45,6 +45,7 @@ def test_without_a_wait_a_held_name_is_refused_with_its_holder(machine):
         metadata=(("run", "7"), ("run", "8")),
         count=1,
         names=1,
+        identity="ann",
     )
     assert machine.run(lock("jobs"), at=1_100) == HeldByOther(Conflict((holder,)))
     assert machine.run(is_locked("jobs")) == LockState((holder,), holders_count=1)

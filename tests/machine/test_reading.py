@@ -58,6 +58,7 @@ def test_get_lists_holders_and_waiters_in_order(machine):
         until_ms=600,
         reason="why",
         metadata=(("k", "v"),),
+        identity="ann",
     )
     assert [(waiting.owner, waiting.mode, waiting.position) for waiting in state.waiters[1:]] == [("dan", SHARED, 1)]
     assert (state.holders_count, state.waiters_count) == (2, 2)

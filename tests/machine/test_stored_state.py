@@ -102,6 +102,9 @@ def busy(replica):
         acquire("refused", "jobs"),
         c.OpenSession(call=CALL, request=c.Request(of_client, b"", FOREVER, answered), ttl_ms=9_000),
         c.Register(call=CALL, kind=c.Kind.RESOURCE, name="docs"),
+        c.CreateCredential(
+            call=CALL, request=request("create"), name="ci", role=c.Role.LOCK, prefixes=("ci/",), sha256=b"hash"
+        ),
         at=300,
     )
     return replica

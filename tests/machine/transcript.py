@@ -251,7 +251,7 @@ COMMANDS: dict[str, Callable[[c.Call, Line], c.Command]] = {
     "open": _session,
     "keep": _keep,
     "close": _close,
-    "renew": lambda call, line: c.Renew(call=call, token=line.number("token"), ttl_ms=line.number("ttl")),
+    "renew": lambda call, line: c.Renew(call=call, caller="ann", token=line.number("token"), ttl_ms=line.number("ttl")),
     "node": lambda call, _: c.OpenNode(call=call),
     "is-locked": lambda call, line: c.IsLocked(call=call, name=line.first()),
     "get": lambda call, line: c.Get(call=call, name=line.first()),

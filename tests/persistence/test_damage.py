@@ -127,7 +127,7 @@ def plain_count(path: Path) -> int:
     count = sum(1 for _ in db.iterator(prefix=b"e"))
     newest = db.get(b"applied")
     db.close()
-    assert newest == b"%d" % (BATCHES - 1), "it even holds the last batch"
+    assert newest == leveldb._sealed(b"applied", b"%d" % (BATCHES - 1)), "it even holds the last batch"
     return count
 
 
@@ -313,6 +313,50 @@ def test_a_number_whose_record_was_altered_is_named(data: Path):
     db.put(leveldb._number_key(50), db.get(leveldb._number_key(51)))
     db.close()
     with pytest.raises(StoreCorrupt, match="batch 50 does not match its checksum"):
+        held(data)
+
+
+RECORD_CHANGES: dict[str, Callable[[dict[bytes, bytes]], None]] = {
+    "a flipped value": lambda db: db.update({key(50): flip(3)(db[key(50)])}),
+    "a flipped checksum": lambda db: db.update({key(50): flip(-1 % len(db[key(50)]))(db[key(50)])}),
+    "a cut value": lambda db: db.update({key(50): db[key(50)][:-1]}),
+    "no value": lambda db: db.update({key(50): b""}),
+    "an extended value": lambda db: db.update({key(50): db[key(50)] + b"x"}),
+    "the value of another": lambda db: db.update({key(50): db[key(51)]}),
+    "another key": lambda db: db.update({b"f000050": db.pop(key(50))}),
+    "an identity that is cut": lambda db: db.update({leveldb._IDENTITY: db[leveldb._IDENTITY][:-1]}),
+    "an identity with another node": lambda db: db.update({leveldb._IDENTITY: flip(9)(db[leveldb._IDENTITY])}),
+}
+
+
+@pytest.mark.parametrize("name", RECORD_CHANGES)
+def test_a_record_that_leveldb_itself_takes_for_whole_is_refused_by_its_key(data: Path, name: str):
+    db = plyvel.DB(str(data))
+    before = dict(db.iterator())
+    after = dict(before)
+    RECORD_CHANGES[name](after)
+    for gone in before.keys() - after.keys():
+        db.delete(gone)
+    for changed, value in after.items():
+        db.put(changed, value)
+    db.close()
+    with pytest.raises(StoreCorrupt, match="the record b'.*' does not match its checksum"):
+        held(data)
+
+
+def test_a_store_of_format_1_is_read_and_is_of_format_2_from_then_on(data: Path):
+    db = plyvel.DB(str(data))
+    for name, value in dict(db.iterator(start=b"\x01")).items():
+        db.put(name, value[:-4])
+    db.put(leveldb._IDENTITY, leveldb._IDENTITY_FIELDS.pack(1, 1))
+    db.close()
+    assert held(data) == BATCHES
+    assert held(data) == BATCHES
+    db = plyvel.DB(str(data))
+    assert db.get(leveldb._IDENTITY)[:2] == leveldb._FORMAT_FIELD.pack(2)
+    db.put(key(50), db.get(key(51)))
+    db.close()
+    with pytest.raises(StoreCorrupt, match="does not match its checksum"):
         held(data)
 
 

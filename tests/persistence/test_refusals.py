@@ -67,7 +67,7 @@ def test_a_program_that_uses_leveldb_directly_is_noticed_too(tmp_path: Path):
 def test_a_directory_of_a_later_lockd_is_refused_by_name(tmp_path: Path):
     make(tmp_path)
     put_identity(tmp_path, (7).to_bytes(2, "big") + b"whatever format 7 has here")
-    with pytest.raises(StoreTooNew, match=f"{tmp_path} was written in format 7.*up to 1"):
+    with pytest.raises(StoreTooNew, match=f"{tmp_path} was written in format 7.*up to 2"):
         contents(tmp_path)
 
 

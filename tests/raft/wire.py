@@ -3,11 +3,14 @@
 import asyncio
 import random
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from lockd.raft.transport import Address, Limits, TcpLink
+from lockd.pki.names import names_node
+from lockd.raft.transport import Address, Limits, Security, TcpLink, contexts
 from lockd.raft.transport.frames import framed
 from lockd.raft.transport.handshake import RAFT, Accepting, Dialling
 from tests.eventually import async_eventually
@@ -50,6 +53,15 @@ class Events:
         return len(self.data(peer)) >= count
 
 
+def security_of(*ca: Path, pair: tuple[Path, Path]) -> Security:
+    """Of whom believes these authorities, as the daemon makes it."""
+    cert, key = pair
+    server, client = contexts(b"".join(path.read_bytes() for path in ca), cert.read_bytes(), key.read_bytes())
+    return Security(
+        server=server, client=client, names=lambda node, uris, hosts: names_node(node, "127.0.0.1", uris, hosts)
+    )
+
+
 def addresses_of(*nodes: int) -> dict[int, Address]:
     """Free ports below the range that the system hands out to others."""
     found: dict[int, Address] = {}
@@ -66,19 +78,34 @@ def addresses_of(*nodes: int) -> dict[int, Address]:
 
 @asynccontextmanager
 async def links(
-    count: int, *, members: int | None = None, body: Body = lambda sha256, offset: None, **limits: Any
+    count: int,
+    *,
+    members: int | None = None,
+    body: Body = lambda sha256, offset: None,
+    security: Callable[[int], Security | None] = lambda node: None,
+    **limits: Any,
 ) -> AsyncIterator[Nodes]:
     """Links 1 to count, started, of a cluster of that many members."""
     addresses = addresses_of(*range(1, (members or count) + 1))
     nodes: Nodes = {}
     try:
         for me in range(1, count + 1):
-            nodes[me] = TcpLink(me, addresses, SECRET, limits=Limits(**limits)), Events(body)
+            link = TcpLink(me, addresses, SECRET, limits=Limits(**limits), security=security(me))
+            nodes[me] = link, Events(body)
             await nodes[me][0].start(nodes[me][1])
         yield nodes
     finally:
         for link, _ in nodes.values():
             await link.stop()
+
+
+@asynccontextmanager
+async def started(link: TcpLink, events: Events) -> AsyncIterator[None]:
+    await link.start(events)
+    try:
+        yield
+    finally:
+        await link.stop()
 
 
 async def joined(nodes: Nodes) -> None:
@@ -103,15 +130,21 @@ class Raw:
         self._writer = writer
 
     @classmethod
-    async def dial(cls, link: TcpLink) -> "Raw":
-        return cls(*await asyncio.open_connection(*link._addresses[link._me]))
+    async def dial(cls, link: TcpLink, tls: ssl.SSLContext | None = None) -> "Raw":
+        return cls(*await asyncio.open_connection(*link._addresses[link._me], ssl=tls))
 
     @classmethod
-    async def authenticated(cls, link: TcpLink, me: int, purpose: str = RAFT) -> "Raw":
-        raw = await cls.dial(link)
+    async def authenticated(
+        cls, link: TcpLink, me: int, purpose: str = RAFT, tls: ssl.SSLContext | None = None
+    ) -> "Raw":
+        raw = await cls.dial(link, tls)
         handshake = Dialling(me=me, peer=link._me, secret=SECRET, purpose=purpose)
-        raw.write(framed(handshake.hello(await raw.frame())))
-        handshake.verify(await raw.frame())
+        try:
+            raw.write(framed(handshake.hello(await raw.frame())))
+            handshake.verify(await raw.frame())
+        except BaseException:
+            await raw.close()
+            raise
         return raw
 
     async def welcome(self, handshake: Accepting) -> None:
@@ -145,7 +178,9 @@ class Raw:
 
 
 @asynccontextmanager
-async def raw_listener() -> AsyncIterator[tuple[Address, Callable[[], Awaitable[Raw]]]]:
+async def raw_listener(
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[tuple[Address, Callable[[], Awaitable[Raw]]]]:
     """An address, and a way to wait for the next connection to it."""
     waiting: asyncio.Queue[Raw] = asyncio.Queue()
     accepted: list[Raw] = []
@@ -159,7 +194,7 @@ async def raw_listener() -> AsyncIterator[tuple[Address, Callable[[], Awaitable[
             return await waiting.get()
 
     (address,) = addresses_of(1).values()
-    server = await asyncio.start_server(greet, *address)
+    server = await asyncio.start_server(greet, *address, ssl=tls)
     try:
         yield address, next_one
     finally:

@@ -9,16 +9,20 @@ from typing import Any
 import grpc
 
 from lockd.access.admission import Admission
+from lockd.access.authority import Authority
 from lockd.access.feed import Feed
+from lockd.access.refusal import Counted
 from lockd.clock import SystemClock
-from lockd.config import Limits
+from lockd.config import Auth, Limits
 from lockd.persistence.memory import MemoryShelf, MemoryStore
 from lockd.raft.engine import Timing
 from lockd.raft.replica import Replica, Settings
+from lockd.server.callers import Callers
 from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
-from lockd.server.rpc import generic_handler
-from lockd.server.service import LockService
+from lockd.server.methods import ACCESS_METHODS
+from lockd.server.rpc import Edge, generic_handler
+from lockd.server.service import Service
 from lockd.server.stream import Streams
 from lockd.server.watch import Watches
 from lockd_client.proto import lockapi_pb2, lockapi_pb2_grpc, lockd_pb2_grpc
@@ -44,8 +48,9 @@ class Refusal(Exception):
 class Node:
     """lock, unlock, …: the calls of LockService, with the fields of their requests as keywords."""
 
-    def __init__(self, limits: Limits, *, leads: bool = True) -> None:
+    def __init__(self, limits: Limits, *, leads: bool = True, auth: Auth | None = None) -> None:
         """leads: else it is one of two nodes, and never sees the other."""
+        self.authority = Authority(auth, lambda: self.replica.state)
         self.replica = Replica(
             1,
             frozenset({1} if leads else {1, 2}),
@@ -56,24 +61,31 @@ class Node:
             rng=random.Random(1),
             offload=None,  # type: ignore[arg-type]  # nothing is compacted
             settings=Settings(timing=Timing()),
+            judge=self.authority.judge,
         )
-        self.admission = Admission(self.replica, limits)
+        self.admission = Admission(self.replica, limits, self.authority)
         self.feed = Feed(0, limits.events_kept_max, limits.watchers_max)
         self.replica.news.publish = self.feed.publish
-        cluster = ClusterService(self.replica, {1: "127.0.0.1:2080", 2: "127.0.0.1:2090"}, "0.0.0")
-        service = LockService(self.admission, random.Random(2))
-        self.streams = Streams(service, cluster, limits)
+        self.counted = Counted()
+        addresses = {1: "127.0.0.1:2080", 2: "127.0.0.1:2090"}
+        cluster = ClusterService(self.replica, addresses, "0.0.0", self.authority, self.counted)
+        service = Service(self.admission, random.Random(2))
+        access = Service(self.admission, random.Random(4), ACCESS_METHODS)
+        self.streams = Streams(service, cluster, limits, self.authority, self.counted)
+        self.watches = Watches(self.feed, self.admission)
         services: list[tuple[Any, tuple[object, ...]]] = [
             (
                 pb.DESCRIPTOR.services_by_name["LockService"],
-                (service, self.streams, Watches(self.feed, self.admission)),
+                (service, self.streams, self.watches),
             ),
+            (pb.DESCRIPTOR.services_by_name["AccessService"], (access,)),
             (pb.DESCRIPTOR.services_by_name["ClusterService"], (cluster,)),
             (lockapi_pb2.DESCRIPTOR.services_by_name["Locking"], (Locking(self.admission, random.Random(3)),)),
         ]
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        edge = Edge(Callers(self.authority), self.counted, lambda: cluster.leader_address, limits.message_bytes)
         self.server.add_generic_rpc_handlers(
-            tuple(generic_handler(service, parts, lambda: cluster.leader_address) for service, parts in services)
+            tuple(generic_handler(service, parts, edge) for service, parts in services)
         )
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.channel: grpc.aio.Channel
@@ -176,8 +188,8 @@ class Talk:
 
 
 @asynccontextmanager
-async def running(*, leads: bool = True, **limits: int) -> AsyncIterator[Node]:
-    node = Node(Limits(**limits), leads=leads)
+async def running(*, leads: bool = True, auth: Auth | None = None, **limits: int) -> AsyncIterator[Node]:
+    node = Node(Limits(**limits), leads=leads, auth=auth)
     replica = asyncio.ensure_future(node.replica.run())
     await node.start()
     try:

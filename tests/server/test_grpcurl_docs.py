@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from lockd.access import bounds
 from lockd.config import Limits
 from lockd.machine.commands import FREE_ID, Call, Key, Request
-from lockd.server.methods import METHODS
+from lockd.server.methods import ACCESS_METHODS, METHODS
 from lockd_client.proto import lockapi_pb2
 from lockd_client.proto import lockd_pb2 as pb
 
@@ -42,9 +42,10 @@ def test_a_command_fits_its_call(command):
     service, _, name = call.rpartition("/")
     (method,) = (each.methods_by_name[name] for each in (*SERVICES, HEALTH) if each.full_name == service)
     message: Any = json_format.ParseDict(data, message_factory.GetMessageClass(method.input_type)())
-    if service == "lockd.v1.LockService" and name in METHODS:
-        asker = REQUEST if METHODS[name].has_request else ""
-        bounds.check(METHODS[name].make(message, Call(1, 7, 1), asker), Limits())
+    methods = {"lockd.v1.LockService": METHODS, "lockd.v1.AccessService": ACCESS_METHODS}.get(service, {})
+    if name in methods:
+        asker = REQUEST if methods[name].has_request else ""
+        bounds.check(methods[name].make(message, Call(1, 7, 1), asker), Limits())
 
 
 def test_every_call_has_a_command():

@@ -8,6 +8,10 @@ import grpc
 import pytest
 
 from lockd.access.admission import Caller
+from lockd.access.authority import Authority
+from lockd.access.refusal import Counted
+from lockd.config import Limits
+from lockd.machine.state import State
 from lockd.server import stream as module
 from lockd_client.proto import lockd_pb2 as pb
 from tests.eventually import async_eventually
@@ -182,7 +186,7 @@ def test_a_lost_stream_withdraws_what_waits_without_a_session_and_ends_no_sessio
         left = await node.waiters("a", 1)
         assert left.waiters[0].session_id == session
         await async_eventually(lambda: not node.streams._open, WITHIN_S)
-        assert node.admission._in_flight[""] == 0
+        assert node.admission._in_work[""] == 0
 
     on_a_node(scenario)
 
@@ -254,6 +258,64 @@ def test_a_node_that_stops_answers_what_is_in_flight_and_ends_its_streams():
 
 
 # -- limits
+
+
+def test_a_message_of_many_operations_leaves_others_their_turns():
+    """What is answered at once would otherwise be answered twenty thousand times in a row."""
+    count = 4 * module.OPERATIONS_A_TURN
+    turns = 0
+    seen: set[int] = set()
+
+    class Looking:
+        leader_address = ""
+
+        def status(self, caller: Caller) -> pb.StatusResponse:
+            seen.add(turns)
+            return pb.StatusResponse()
+
+    async def run() -> None:
+        nonlocal turns
+        status = [pb.Operation(id=id, status=pb.StatusRequest()) for id in range(count)]
+        messages = [pb.StreamRequest(operations=status), None]
+        answered: list[bytes] = []
+
+        async def receive() -> Any:
+            return messages.pop(0)
+
+        async def send(data: bytes) -> None:
+            answered.append(data)
+
+        everybody = Authority(None, State)
+        no_service: Any = None  # nothing is asked of it
+        looking: Any = Looking()
+        streams = module.Streams(no_service, looking, Limits(), everybody, Counted())
+        stream = asyncio.ensure_future(streams.Stream(receive, Caller("test"), send))
+        while not stream.done():
+            turns += 1
+            await asyncio.sleep(0)
+        await stream
+        assert sum(len(pb.StreamResponse.FromString(data).results) for data in answered) == count
+
+    asyncio.run(run())
+    assert len(seen) >= 4
+
+
+def test_a_stream_that_met_a_limit_is_not_read_again_at_once(monkeypatch):
+    monkeypatch.setattr(module, "REFUSED_PAUSE_S", WITHIN_S)
+
+    async def scenario(node: Node) -> None:
+        await node.lock("held")
+        async with node.stream(lock(1, "held", wait_ms=-1), lock(2, "more")) as talk:
+            results = await talk.results(2)
+            assert error(results[2])[1] == "LIMIT_REACHED"
+            await talk.send(pb.Operation(id=3, status=pb.StatusRequest()))
+            answer = asyncio.ensure_future(talk.result())
+            for _ in range(20):
+                await node.get("held")
+            assert not answer.done()
+            answer.cancel()
+
+    on_a_node(scenario, stream_operations_max=1)
 
 
 def test_operations_in_flight_are_bounded_and_leave_room_for_what_frees():

@@ -9,7 +9,7 @@ from lockd.access.admission import NO_ANSWERS
 from lockd.access.refusal import Reason, Refused
 from lockd.machine import outcomes as o
 from lockd.server import translate
-from lockd.server.methods import BY_FIELD, METHODS
+from lockd.server.methods import ACCESS_METHODS, BY_FIELD, METHODS
 from lockd.server.status import CODES
 from lockd_client.proto import lockd_pb2 as pb
 
@@ -27,6 +27,14 @@ def test_every_call_is_in_the_table():
     assert set(METHODS) == {method.name for method in SERVICE.methods} - STREAMED
     for name, method in METHODS.items():
         assert SERVICE.methods_by_name[name].output_type is method.response.DESCRIPTOR
+
+
+def test_every_call_about_access_is_in_its_table():
+    service = pb.DESCRIPTOR.services_by_name["AccessService"]
+    assert set(ACCESS_METHODS) == {method.name for method in service.methods}
+    for name, method in ACCESS_METHODS.items():
+        assert service.methods_by_name[name].output_type is method.response.DESCRIPTOR
+        assert method.has_request == ("request" in service.methods_by_name[name].input_type.fields_by_name)
 
 
 def test_every_operation_of_a_stream_is_one_of_the_calls():
@@ -71,6 +79,9 @@ ANSWERS = (
     o.LockState(holders_count=1),
     o.Page(()),
     o.TokenState(is_current=True),
+    o.CredentialCreated(7),
+    o.CredentialRevoked(found=True),
+    o.Credentials(()),
 )
 NEVER_TO_CALLERS = (o.Passed, o.Registered, o.Unregistered, o.Refusal)
 
@@ -83,7 +94,7 @@ def test_every_outcome_is_an_answer_or_an_error():
 @pytest.mark.parametrize("outcome", ANSWERS, ids=lambda outcome: type(outcome).__name__)
 def test_every_answer_fits_its_message(outcome):
     fitting = 0
-    for method in METHODS.values():
+    for method in (*METHODS.values(), *ACCESS_METHODS.values()):
         try:
             fields = method.encode(outcome, 1234)
         except (AssertionError, Refused):

@@ -19,6 +19,7 @@ from lockd.raft.engine import _SENT, REGULAR, Engine
 from lockd.raft.envelopes import Content, Manifest, Propose
 from lockd.raft.guard import Ballot, Inbox, Message, Shaped
 from lockd.raft.journal import LOG, Journal
+from lockd.raft.proposals import Proposal
 from lockd.raft.reign import Reign
 from lockd.raft.replica import Replica
 
@@ -156,18 +157,19 @@ def _queue_let_loose() -> Off:
 
     def forwarding(self: Engine, peer: int, message: Message) -> None:
         if message["type"] == "apply_command":
-            self.outbox.append((peer, self.term, {"type": "forwarded", "content": Propose((message["command"],))}))
+            propose = Propose((Proposal(message["command"]),))
+            self.outbox.append((peer, self.term, {"type": "forwarded", "content": propose}))
         else:
             send(self, peer, message)
 
     def wrapped(self: Replica, message: Message) -> Content:
         return message["content"] if message["type"] == "forwarded" else wire(self, message)
 
-    def taking(self: Replica, peer: int, commands: tuple[bytes, ...]) -> None:
-        if commands[0][:1] == REGULAR:  # an entry; a proposal's command begins otherwise
-            self.engine._raft._applyCommand(commands[0], None)
+    def taking(self: Replica, peer: int, proposals: tuple[Proposal, ...]) -> None:
+        if proposals[0].command[:1] == REGULAR:  # an entry; a proposal's command begins otherwise
+            self.engine._raft._applyCommand(proposals[0].command, None)
         else:
-            take(self, peer, commands)
+            take(self, peer, proposals)
 
     def waiting(**conf: Any) -> SyncObjConf:  # for a leader, as is PySyncObj's default
         return SyncObjConf(**{**conf, "commandsWaitLeader": True})

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from lockd.access.admission import Admission
+from lockd.access.authority import Authority
 from lockd.access.refusal import Refused
 from lockd.config import Limits
 from lockd.machine import commands as c
@@ -15,7 +16,7 @@ from lockd.raft.engine import Timing
 from lockd.raft.errors import LinkError
 from lockd.raft.journal import _JOINED
 from lockd.raft.replica import Replica, Settings
-from lockd.server.service import Caller, LockService
+from lockd.server.service import Caller, Service
 
 from . import disk
 from .network import Network, SimLink
@@ -41,11 +42,11 @@ class WatchedReplica(Replica):
     """Called each time that this leader has closed an entry with commands."""
 
     def _close_entry(self) -> None:
-        waiting = len(self._open.waiting)
+        waiting = len(self._open)
         super()._close_entry()
         if self.reign and self.reign.begun:
             self.referee.stamped(self.reign.term, int(self.reign._reading_ms))
-        if len(self._open.waiting) < waiting and self.on_close:
+        if len(self._open) < waiting and self.on_close:
             self.on_close()
 
     def _note_applied(self, index: int, term: int, entry: c.Entry, applied: Applied) -> None:
@@ -73,7 +74,7 @@ class SimNode:
         self.process.alive = False
         self._worker_free = 0.0
         self.replica: WatchedReplica
-        self.service: LockService
+        self.service: Service
         network.nodes[id] = self
 
     def boot(self) -> None:
@@ -93,8 +94,8 @@ class SimNode:
         )
         self.replica.referee = self.referee
         self._answering: dict[str, asyncio.Task[Any]] = {}
-        self.admission = Admission(self.replica, Limits())
-        self.service = LockService(self.admission, rng)
+        self.admission = Admission(self.replica, Limits(), Authority(None, lambda: self.replica.state))
+        self.service = Service(self.admission, rng)
         self.process.start(self.replica.run())
         self.network.node_is_up(self)
 

@@ -12,13 +12,18 @@ On the wire a frame is its length (4 bytes, big-endian) and its body. A connecti
 
 Until the Hello has been checked, a stranger costs one socket, at most a kilobyte of parsing and two seconds.
 The proofs say who opened the connection. They do not cover what comes after: on a network where others can
-write into a TCP stream, that is TLS's work (`ssl_server`, `ssl_client`).
+write into a TCP stream, that is TLS's work (`Security`). With TLS both ends show a certificate before the Challenge,
+and each must name the member that its owner says it is: who has a certificate and no secret stays out, and so does
+who has the secret and no certificate, or another member's.
 
 Order: TCP keeps frames of one connection in order and delivers none twice. A peer's new raft connection closes
-its previous one at the moment it is authenticated, and whatever of the old one was still unread is dropped.
+its previous one at the moment it is authenticated, and whatever of the old one was still unread is dropped. One
+that takes over (`RAFT_NEXT`) is not read before the previous one has ended: its dialler has sent the rest there and
+closed it. An empty frame from the node that was dialled asks the dialler to make such a one.
 """
 
 from .link import TcpLink
 from .node import Address, Limits
+from .tls import Security, contexts
 
-__all__ = ["Address", "Limits", "TcpLink"]
+__all__ = ["Address", "Limits", "Security", "TcpLink", "contexts"]

@@ -11,8 +11,10 @@ from lockd.proto import peers_pb2
 from lockd.raft.errors import LinkError
 
 from .frames import Splitter, framed, parse
-from .handshake import RAFT, SNAPSHOT, Accepting, Claim, RefusedError
+from .handshake import RAFT_NEXT, SNAPSHOT, Accepting, Claim, RefusedError
 from .node import Node, describe, report_failure, tune
+from .secured import Secured, certified, trust
+from .tls import NO_TLS
 
 
 class Accepted(asyncio.Protocol):
@@ -36,7 +38,11 @@ class Accepted(asyncio.Protocol):
         self._host = "?"
         self.claim: Claim | None = None
         """Who it is, once that is proven."""
+        self.security = node.security
+        """What this node proved itself with."""
         self.number = 0
+        self.previous: Accepted | None = None
+        """The connection of the same peer that is read to its end before this one."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -46,7 +52,7 @@ class Accepted(asyncio.Protocol):
             self.end()
             return
         self._tune(self._node.limits.silence_s)
-        self._deadline = self._loop.call_later(self._node.limits.handshake_s, self.fail, "no handshake in time")
+        self._deadline = self._loop.call_later(self._node.limits.handshake_s / 2, self._half_time)
         self._transport.write(framed(self._handshake.challenge()))
 
     def data_received(self, data: bytes) -> None:
@@ -64,9 +70,12 @@ class Accepted(asyncio.Protocol):
         self.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, LinkError) and not self._over:
+            self._complain(str(exc))
         self._over = True
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._stop_deadline()
+        if self.previous is not None:
+            self.previous.end()
         if self._serving is not None:
             self._serving.cancel()
         self._door.leave(self)
@@ -78,16 +87,52 @@ class Accepted(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
+    @property
+    def ended(self) -> bool:
+        return self._over
+
     def end(self) -> None:
         """Nothing of it is delivered from here on, whatever has already arrived."""
         self._over = True
         self._transport.abort()
+        if self.previous is not None:
+            self.previous.end()
 
     def fail(self, why: str) -> None:
         if not self._over:
-            peer = self.claim.from_node if self.claim else None
-            self._node.complaints.say("connection closed", peer=peer, host=self._host, reason=why)
+            self._complain(why)
         self.end()
+
+    def begin(self) -> None:
+        """Its frames are delivered from here on."""
+        self.previous = None
+        self._stop_deadline()
+        self._next = self._delivered
+        self._splitter.bytes_max = self._node.limits.frame_bytes_max
+        self._transport.resume_reading()
+
+    def wait_for(self, previous: "Accepted") -> None:
+        """Reads nothing before the previous connection has ended, for which it has as long as a handshake."""
+        self.previous = previous
+        self._transport.pause_reading()
+        self._stop_deadline()
+        self._deadline = self._loop.call_later(self._node.limits.handshake_s, previous.end)
+
+    def ask_to_dial_anew(self) -> None:
+        if not self._over:
+            self._transport.write(framed(b""))
+
+    def _half_time(self) -> None:
+        if isinstance(self._transport, Secured) and not self._transport.received:
+            self._complain(NO_TLS)  # whoever dials in TLS speaks first
+            self._over = True
+            self._transport.refuse_plaintext()
+            return
+        self._deadline = self._loop.call_later(self._node.limits.handshake_s / 2, self.fail, "no handshake in time")
+
+    def _complain(self, why: str) -> None:
+        peer = self.claim.from_node if self.claim else None
+        self._node.complaints.say("connection closed", peer=peer, host=self._host, reason=why)
 
     def _refuse(self, refusal: RefusedError) -> None:
         self._node.complaints.say("peer refused", peer=refusal.node, host=self._host, reason=str(refusal))
@@ -103,16 +148,16 @@ class Accepted(asyncio.Protocol):
 
     def _greeted(self, frame: bytes) -> None:
         claim = self._handshake.judge(frame)
+        if not certified(self._transport, claim.from_node):
+            raise RefusedError(f"the certificate does not name node {claim.from_node}", claim.from_node)
         snapshot = claim.purpose == SNAPSHOT
         if snapshot and self._door.served(claim.from_node) >= self._node.limits.snapshots_per_peer_max:
             raise RefusedError("too many snapshots at once", claim.from_node)
         self.claim = claim
         self._transport.write(framed(self._handshake.welcome(claim)))
-        self._next = self._asked if snapshot else self._delivered
+        trust(self._transport)
+        self._next = self._asked if snapshot else self._too_early
         self._door.admit(self, claim)
-        if not snapshot:
-            self._stop_deadline()
-            self._splitter.bytes_max = self._node.limits.frame_bytes_max
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
@@ -121,6 +166,9 @@ class Accepted(asyncio.Protocol):
     def _delivered(self, frame: bytes) -> None:
         assert self.claim is not None
         self._node.events.frame(self.claim.from_node, self.number, frame)
+
+    def _too_early(self, frame: bytes) -> None:
+        raise LinkError("a frame from before the Welcome")
 
     def _asked(self, frame: bytes) -> None:
         asked = parse(peers_pb2.FetchSnapshot, frame)
@@ -179,9 +227,13 @@ class Door:
         self._raft: dict[int, Accepted] = {}
         self._numbers = itertools.count(1)
         self._shut = False
+        self._closings: list[asyncio.TimerHandle] = []
 
-    def connection(self) -> Accepted:
-        return Accepted(self)
+    def connection(self) -> asyncio.Protocol:
+        accepted, security = Accepted(self), self.node.security
+        if security is None:
+            return accepted
+        return Secured(accepted, security, server=True, host="", bytes_max=self.node.limits.tls_bytes_max)
 
     def enter(self, stranger: Accepted) -> bool:
         """False when the link is stopping."""
@@ -195,17 +247,26 @@ class Door:
     def admit(self, connection: Accepted, claim: Claim) -> None:
         self._strangers.pop(connection, None)
         self._admitted.add(connection)
-        if claim.purpose != RAFT:
+        if claim.purpose == SNAPSHOT:
             return
         connection.number = next(self._numbers)
         previous = self._raft.get(claim.from_node)
         self._raft[claim.from_node] = connection
-        if previous is not None:
-            previous.end()
+        if previous is not None and claim.purpose == RAFT_NEXT:
+            connection.wait_for(previous)
+        else:
+            if previous is not None:
+                previous.end()
+            connection.begin()
+        if connection.security is not self.node.security:  # it was a stranger at the renewal
+            connection.ask_to_dial_anew()
 
     def leave(self, connection: Accepted) -> None:
         self._strangers.pop(connection, None)
         self._admitted.discard(connection)
+        for other in self._admitted:
+            if other.previous is connection and not other.ended:
+                other.begin()
         if connection.claim and self._raft.get(connection.claim.from_node) is connection:
             del self._raft[connection.claim.from_node]
 
@@ -213,8 +274,23 @@ class Door:
         claims = (connection.claim for connection in self._admitted)
         return sum(claim is not None and claim.from_node == peer and claim.purpose == SNAPSHOT for claim in claims)
 
+    def renew(self) -> None:
+        """The node has other certificates: whoever dialled before is asked to dial anew, and is closed in the end."""
+        outdated = [*self._strangers, *self._admitted]
+        for connection in self._raft.values():
+            connection.ask_to_dial_anew()
+        loop = asyncio.get_running_loop()
+        self._closings = [closing for closing in self._closings if closing.when() > loop.time()]
+        self._closings.append(loop.call_later(self.node.limits.renewal_grace_s, self._close, outdated))
+
+    def _close(self, outdated: list[Accepted]) -> None:
+        for connection in outdated:
+            connection.fail("it was made before this node's certificates changed, and not anew since")
+
     async def shut(self) -> None:
         self._shut = True
+        for closing in self._closings:
+            closing.cancel()
         connections = [*self._strangers, *self._admitted]
         for connection in connections:
             connection.end()

@@ -7,13 +7,16 @@ import ipaddress
 import random
 import socket
 from collections.abc import Callable
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from lockd.raft.errors import LinkError
 
 from .frames import HEADER_BYTES, Splitter, framed
-from .handshake import RAFT, Dialling
+from .handshake import RAFT, RAFT_NEXT, Dialling
 from .node import Limits, Node, describe, report_failure, tune
+from .secured import Secured, demand_certified, trust
+from .tls import DistrustError, Security
 
 
 async def dial(node: Node, peer: int) -> socket.socket:
@@ -53,8 +56,15 @@ async def _dial_numeric(host: str, port: int, silence_s: float) -> socket.socket
     return sock
 
 
-def server_name(node: Node, peer: int) -> str | None:
-    return node.addresses[peer][0] if node.ssl_client else None
+async def connect(node: Node, peer: int, protocol: asyncio.Protocol, security: Security | None) -> asyncio.Transport:
+    """What protocol was connected to, in TLS if there is security; TLS may still be shaking hands. Raises OSError."""
+    sock = await dial(node, peer)
+    below = protocol
+    if security is not None:
+        host = node.addresses[peer][0]
+        below = Secured(protocol, security, server=False, host=host, bytes_max=node.limits.tls_bytes_max)
+    transport, _ = await asyncio.get_running_loop().create_connection(lambda: below, sock=sock)
+    return below if isinstance(below, Secured) else transport
 
 
 class Dialled(asyncio.Protocol):
@@ -62,20 +72,26 @@ class Dialled(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, node: Node, peer: int) -> None:
+    def __init__(self, node: Node, peer: int, purpose: str = RAFT) -> None:
         self._limits = node.limits
-        self._handshake = Dialling(me=node.me, peer=peer, secret=node.secret, purpose=RAFT)
+        self._peer = peer
+        self._handshake = Dialling(me=node.me, peer=peer, secret=node.secret, purpose=purpose)
         self._splitter = Splitter(node.limits.handshake_bytes_max)
         self._loop = asyncio.get_running_loop()
         self._next: Callable[[bytes], None] = self._challenged
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self._why = ""
+        self._deadline: asyncio.TimerHandle | None = None
         self.open = False
         self.opened: asyncio.Future[None] = self._loop.create_future()
         """Done at the Welcome, or at the end if there was none: ask `open` which it is."""
         self.closed: asyncio.Future[str] = self._loop.create_future()
         """Why it ended."""
+        self.outdated: asyncio.Future[None] = self._loop.create_future()
+        """Done when another connection is to take over."""
+        self.distrusts = False
+        """Whether it ended because the peer's certificate is not believed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -85,6 +101,7 @@ class Dialled(asyncio.Protocol):
             for frame in self._splitter.frames(data):
                 self._next(frame)
         except LinkError as error:
+            self.distrusts = isinstance(error, DistrustError)
             self.fail(str(error))
 
     def eof_received(self) -> None:
@@ -92,7 +109,10 @@ class Dialled(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
+        self.distrusts = self.distrusts or isinstance(exc, DistrustError)
         self._pending.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
         if not self.opened.done():
             self.opened.set_result(None)
         if not self.closed.done():
@@ -103,6 +123,23 @@ class Dialled(asyncio.Protocol):
         self._why = self._why or why
         self.open = False
         self._transport.abort()
+
+    def outdate(self) -> None:
+        if not self.outdated.done():
+            self.outdated.set_result(None)
+
+    def retire(self) -> None:
+        """Ends the connection when all that was sent on it has arrived.
+
+        It is the peer that closes it, within a handshake's time: what it says meanwhile, to a socket that is closed
+        already, would make the kernel throw away what has not left yet.
+        """
+        if self._pending:
+            self._flush()
+        self.open = False
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+            self._deadline = self._loop.call_later(2 * self._limits.handshake_s, self._transport.abort)
 
     def send(self, data: bytes) -> None:
         """One write for all frames of a turn of the loop. Raises ValueError for a frame no peer would accept."""
@@ -131,17 +168,21 @@ class Dialled(asyncio.Protocol):
         self.fail(f"more than {self._limits.queue_bytes_max} bytes wait to be sent")
 
     def _challenged(self, frame: bytes) -> None:
+        demand_certified(self._transport, self._peer)
         self._transport.write(framed(self._handshake.hello(frame)))
         self._next = self._welcomed
 
     def _welcomed(self, frame: bytes) -> None:
         self._handshake.verify(frame)
-        self._next = self._uninvited
+        trust(self._transport)
+        self._next = self._asked
         self.open = True
         self.opened.set_result(None)
 
-    def _uninvited(self, frame: bytes) -> None:
-        raise LinkError("peer sends on a connection that it did not dial")
+    def _asked(self, frame: bytes) -> None:
+        if frame:
+            raise LinkError("peer sends on a connection that it did not dial")
+        self.outdate()
 
 
 class Pause:
@@ -183,6 +224,7 @@ class Dialler:
         self._peer = peer
         self._pause = Pause(node.limits, node.random)
         self._connection: Dialled | None = None
+        self._retired: set[Dialled] = set()
         self._told_down = False
         self._task = asyncio.create_task(self._run(), name=f"dial peer {peer}")
         self._task.add_done_callback(report_failure)
@@ -195,12 +237,17 @@ class Dialler:
         if self._connection is not None:
             self._connection.send(data)
 
+    def renew(self) -> None:
+        """The node has other certificates."""
+        if self._connection is not None:
+            self._connection.outdate()
+
     async def stop(self) -> None:
         self._task.cancel()
         await asyncio.wait([self._task])
-        if self._connection is not None:
-            self._connection.fail("stopping")
-            await self._connection.closed
+        for connection in [*self._retired, *filter(None, [self._connection])]:
+            connection.fail("stopping")
+            await connection.closed
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -220,31 +267,73 @@ class Dialler:
                 pause_s = self._pause.after_loss(loop.time() - began)
             await asyncio.sleep(pause_s)
 
-    async def _connect(self) -> Dialled:
+    async def _connect(self, purpose: str = RAFT) -> Dialled:
         """Raises OSError, LinkError."""
-        node, peer = self._node, self._peer
-        connection = Dialled(node, peer)
+        node, peer, security = self._node, self._peer, self._node.security
+        connection = Dialled(node, peer, purpose)
         async with asyncio.timeout(node.limits.handshake_s):
-            sock = await dial(node, peer)
-            transport, _ = await asyncio.get_running_loop().create_connection(
-                lambda: connection, sock=sock, ssl=node.ssl_client, server_hostname=server_name(node, peer)
-            )
+            transport = await connect(node, peer, connection, security)
             try:
                 await asyncio.shield(connection.opened)  # cancelling us must not cancel it
             except asyncio.CancelledError:
                 transport.abort()
                 raise
         if not connection.open:
-            raise LinkError(await connection.closed)
+            why = await connection.closed
+            raise DistrustError(why) if connection.distrusts else LinkError(why)
+        if security is not node.security:
+            connection.outdate()
         return connection
 
     async def _hold(self, connection: Dialled) -> None:
+        self._tell_up()
+        while (successor := await self._successor(connection)) is not None:
+            if connection.closed.done():  # the peer may have lost what it was told on that one
+                self._lost(connection)
+                self._tell_up()
+            connection.retire()
+            self._retired.add(connection)
+            connection.closed.add_done_callback(partial(self._forget, connection))
+            self._connection = connection = successor
+        self._connection = None
+        self._lost(connection)
+
+    async def _successor(self, connection: Dialled) -> Dialled | None:
+        """What takes over from connection, made when that one is outdated. None once it is closed before that."""
+        now = asyncio.get_running_loop().time
+        began = now()
+        ends: list[asyncio.Future[Any]] = [connection.closed, connection.outdated]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if (pause_s := self._pause.after_loss(now() - began)) > 0.0:  # one that is asked for again and again
+            await asyncio.wait([connection.closed], timeout=pause_s)
+        pause = Pause(self._node.limits, self._node.random)
+        distrusted_since: float | None = None
+        while not connection.closed.done():
+            try:
+                return await self._connect(RAFT_NEXT)
+            except DistrustError as error:
+                why = str(error)
+                distrusted_since = distrusted_since or now()
+                if now() - distrusted_since >= self._node.limits.renewal_grace_s:
+                    connection.fail(why)
+            except OSError as error:
+                why, distrusted_since = describe(error), None
+            except LinkError as error:
+                why, distrusted_since = str(error), None
+            self._node.complaints.say("peer not reached anew, the old connection stays", peer=self._peer, reason=why)
+            await asyncio.wait([connection.closed], timeout=pause.after_failure())
+        return None
+
+    def _forget(self, connection: Dialled, closed: "asyncio.Future[str]") -> None:
+        self._retired.discard(connection)
+
+    def _lost(self, connection: Dialled) -> None:
+        self._node.complaints.say("peer link lost", peer=self._peer, reason=connection.closed.result())
+        self._tell_down()
+
+    def _tell_up(self) -> None:
         self._told_down = False
         self._node.events.link_up(self._peer)
-        why = await asyncio.shield(connection.closed)  # cancelling us must not cancel it
-        self._connection = None
-        self._node.complaints.say("peer link lost", peer=self._peer, reason=why)
-        self._tell_down()
 
     def _failed(self, why: str) -> float:
         self._node.complaints.say("peer not reached", peer=self._peer, reason=why)

@@ -7,10 +7,11 @@ from typing import Final
 from lockd.proto import peers_pb2
 from lockd.raft.errors import LinkError
 
-from .dialling import dial, server_name
+from .dialling import connect
 from .frames import Splitter, framed, parse
 from .handshake import SNAPSHOT, Dialling
 from .node import Node
+from .secured import demand_certified, trust
 
 READ_BYTES: Final = 256 * 1024
 
@@ -32,12 +33,16 @@ class Fetch:
         node, peer = self._node, self._peer
         handshake = Dialling(me=node.me, peer=peer, secret=node.secret, purpose=SNAPSHOT)
         async with asyncio.timeout(node.limits.handshake_s):
-            sock = await dial(node, peer)
-            self._reader, self._writer = await asyncio.open_connection(
-                sock=sock, ssl=node.ssl_client, server_hostname=server_name(node, peer), limit=READ_BYTES
-            )
-            self._writer.write(framed(handshake.hello(await self._frame())))
+            loop = asyncio.get_running_loop()
+            self._reader = asyncio.StreamReader(limit=READ_BYTES, loop=loop)
+            protocol = asyncio.StreamReaderProtocol(self._reader, loop=loop)
+            transport = await connect(node, peer, protocol, node.security)
+            self._writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
+            challenge = await self._frame()
+            demand_certified(transport, peer)
+            self._writer.write(framed(handshake.hello(challenge)))
             handshake.verify(await self._frame())
+        trust(transport)
         self._splitter.bytes_max = node.limits.frame_bytes_max
         request = peers_pb2.FetchSnapshot(sha256=sha256, offset=offset)
         self._writer.write(framed(request.SerializeToString()))

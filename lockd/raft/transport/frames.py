@@ -7,9 +7,13 @@ from google.protobuf.message import DecodeError, Message
 
 from lockd.raft.errors import LinkError
 
+from .tls import ONLY_TLS
+
 HEADER_BYTES: Final = 4
 
 M = TypeVar("M", bound=Message)
+
+_TLS_RECORDS: Final = (0x1503, 0x1603)  # how an alert and a handshake begin; as a length, above any frame's
 
 
 def framed(body: bytes) -> bytes:
@@ -36,6 +40,8 @@ class Splitter:
             body = start + HEADER_BYTES
             size = int.from_bytes(data[start:body], "big")
             if size > self.bytes_max:
+                if size >> 16 in _TLS_RECORDS:
+                    raise LinkError(ONLY_TLS)
                 raise LinkError(f"frame of {size} bytes, at most {self.bytes_max} are accepted")
             end = body + size
             if end > len(data):

@@ -13,6 +13,8 @@ from .frames import framed, parse
 
 PROTOCOL: Final = 1
 RAFT: Final = "raft"
+RAFT_NEXT: Final = "raft, next"
+"""Takes over from a raft connection that the dialler is about to end."""
 SNAPSHOT: Final = "snapshot"
 
 _NONCE_BYTES: Final = 32
@@ -121,7 +123,7 @@ class Accepting:
             raise RefusedError("not a member", None)
         if hello.to_node != self._me:
             raise RefusedError("this is another node", node)
-        if hello.purpose not in (RAFT, SNAPSHOT):
+        if hello.purpose not in (RAFT, RAFT_NEXT, SNAPSHOT):
             raise RefusedError("unknown purpose", node)
         claim = Claim(
             from_node=node,

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import ssl
 from collections.abc import AsyncGenerator, Mapping
 
 from lockd.raft.errors import LinkError
@@ -12,6 +11,7 @@ from .accepting import Door
 from .dialling import Dialler
 from .fetching import Fetch
 from .node import Address, Complaints, Limits, Node, describe
+from .tls import Security
 
 
 class TcpLink:
@@ -19,6 +19,8 @@ class TcpLink:
 
     addresses are all members' peer addresses, this node's own, where it listens, among them. Every node knows
     the same secret. link_down is told once for each loss, and once if the first attempt finds nobody.
+
+    security: without it peers speak in plain. All nodes of a cluster have it or none has.
     """
 
     def __init__(
@@ -29,8 +31,7 @@ class TcpLink:
         *,
         limits: Limits | None = None,
         chance: random.Random | None = None,
-        ssl_server: ssl.SSLContext | None = None,
-        ssl_client: ssl.SSLContext | None = None,
+        security: Security | None = None,
     ) -> None:
         if me not in addresses:
             raise ValueError(f"node {me} has no address among those of nodes {sorted(addresses)}")
@@ -43,8 +44,7 @@ class TcpLink:
         self._secret = secret
         self._limits = limits or Limits()
         self._random = chance or random.Random()
-        self._ssl_server = ssl_server
-        self._ssl_client = ssl_client
+        self._security = security
         self._node: Node | None = None
         self._server: asyncio.Server | None = None
         self._door: Door | None = None
@@ -59,8 +59,7 @@ class TcpLink:
             secret=self._secret,
             limits=self._limits,
             random=self._random,
-            ssl_server=self._ssl_server,
-            ssl_client=self._ssl_client,
+            security=self._security,
             events=events,
             complaints=Complaints(),
         )
@@ -81,6 +80,26 @@ class TcpLink:
         await self._door.shut()
         await self._server.wait_closed()
         self._server = None
+
+    def renew(self, security: Security) -> None:
+        """Takes other certificates, for every connection that is made from here on.
+
+        Each dialler makes a second connection while the first carries frames, and moves over to it: no link_down, no
+        frame is lost or overtaken. Where that fails, as with a peer that has no renewed certificate yet, the first
+        one stays and the dialler tries again. Peers are asked to dial anew as well. After renewal_grace_s what was
+        accepted before the renewal is closed, and what leads to a peer whose certificate is not believed any more.
+
+        Raises ValueError for a link that was made without TLS.
+        """
+        if self._security is None:
+            raise ValueError("this node speaks to its peers in plain; it takes to TLS when it starts")
+        self._security = security
+        if self._node is None or self._door is None:
+            return
+        self._node.security = security
+        self._door.renew()
+        for dialler in self._diallers.values():
+            dialler.renew()
 
     def connected(self, peer: int) -> bool:
         """Whether frames to peer can leave now."""
@@ -118,10 +137,7 @@ class TcpLink:
 
     async def _listen(self, node: Node, door: Door) -> asyncio.Server:
         host, port = node.addresses[node.me]
-        handshake_s = node.limits.handshake_s if node.ssl_server else None
         try:
-            return await asyncio.get_running_loop().create_server(
-                door.connection, host, port, ssl=node.ssl_server, ssl_handshake_timeout=handshake_s
-            )
+            return await asyncio.get_running_loop().create_server(door.connection, host, port)
         except OSError as error:
             raise OSError(error.errno, f"cannot listen for peers on {host}:{port}: {describe(error)}") from error

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +11,8 @@ from typing import Final
 import structlog
 
 from lockd.raft.ports import LinkEvents
+
+from .tls import Security
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,11 @@ class Limits:
     handshake_bytes_max: int = 1024
     """The longest frame from somebody who has not proved anything yet."""
     handshake_s: float = 2.0
-    """From dialling, or from being dialled, to the last frame of the handshake."""
+    """From dialling, or from being dialled, to the last frame of the handshake, TLS's included."""
+    tls_bytes_max: int = 64 * 1024
+    """What may arrive in TLS from somebody who has not proved anything yet: certificates above all."""
+    renewal_grace_s: float = 10.0
+    """How long connections made before a renewal may live, and those to peers that are not believed after it."""
     strangers_max: int = 64
     """Accepted connections before authentication; one more closes the oldest, so that a flood keeps nobody out."""
     redial_s_min: float = 0.02
@@ -69,17 +74,16 @@ class Complaints:
         log.warning(event, **who_and_why)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Node:
-    """What every connection of one link knows."""
+    """What every connection of one link knows. Only `security` changes, for connections that are made afterwards."""
 
     me: int
     addresses: Mapping[int, Address]
     secret: bytes
     limits: Limits
     random: random.Random
-    ssl_server: ssl.SSLContext | None
-    ssl_client: ssl.SSLContext | None
+    security: Security | None
     events: LinkEvents
     complaints: Complaints
 
