@@ -18,7 +18,7 @@ log = structlog.get_logger("lockd.audit")
 _KEPT_OUT = (Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED)
 
 
-def note(command: c.Command, outcome: o.Outcome | RaftError, peer: str, identity: str) -> None:
+def note(command: c.Command, outcome: o.Outcome | RaftError, peer: str, identity: str, credential: str) -> None:
     """What a command was answered; to be called once, by the node that took it. Of most commands nothing is said."""
     said: dict[str, object]
     match command:
@@ -36,7 +36,7 @@ def note(command: c.Command, outcome: o.Outcome | RaftError, peer: str, identity
     if isinstance(outcome, o.CredentialCreated):
         said = {"id": outcome.id, **said}
     result = "done" if done else outcome.name if isinstance(outcome, o.Refusal) else type(outcome).__name__
-    log.info(event, outcome=result, identity=identity, peer=peer, **said)
+    log.info(event, outcome=result, identity=identity, credential=credential, peer=peer, **said)
 
 
 class Refusals:

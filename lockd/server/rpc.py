@@ -1,5 +1,6 @@
 """gRPC's side of a call: decoding that answers, deadlines, and errors from the one table."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -21,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 ANSWER_MARGIN_S = 0.05
 """A call is answered this long before its deadline, so that the answer still arrives."""
+
+LIMIT_PAUSE_S = 0.05
+"""Who met a limit is told so after this time: asking faster serves nobody."""
 
 _STATUS_TRAILER = "grpc-status-details-bin"
 
@@ -144,6 +148,8 @@ def _streaming(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
 
 async def _refuse(context: Context, refused: Refused, edge: Edge) -> NoReturn:
     edge.refusals.note(refused, context.peer())
+    if refused.reason is Reason.LIMIT_REACHED:
+        await asyncio.sleep(LIMIT_PAUSE_S)
     await _abort(context, refused.reason, str(refused), edge.leader_address())
 
 
