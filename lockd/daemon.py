@@ -21,9 +21,9 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from lockd import __version__
 from lockd.access.admission import Admission
+from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
 from lockd.access.feed import Feed
-from lockd.access.refusal import Counted
 from lockd.clock import SystemClock
 from lockd.config import Auth, Config, ConfigError, address
 from lockd.descriptors import connections
@@ -230,11 +230,11 @@ class _Node:
                 *IDLE,
             ]
         )
-        authority, counted = self._authority, Counted()
+        authority, refusals = self._authority, Refusals()
         addresses = {node.id: node.endpoint for node in self._config.nodes}
-        cluster = ClusterService(self._replica, addresses, __version__, authority, counted)
+        cluster = ClusterService(self._replica, addresses, __version__, authority, refusals)
         service = Service(self._admission, rng)
-        self._streams = Streams(service, cluster, limits, authority, counted)
+        self._streams = Streams(service, cluster, limits, authority, refusals)
         self._watches = Watches(self._feed, self._admission)
         services: dict[ServiceDescriptor, tuple[object, ...]] = {
             _LOCKD["LockService"]: (service, self._streams, self._watches),
@@ -242,7 +242,7 @@ class _Node:
             _LOCKD["ClusterService"]: (cluster,),
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
-        edge = Edge(Callers(authority, self._is_node), counted, lambda: cluster.leader_address, limits.message_bytes)
+        edge = Edge(Callers(authority, self._is_node), refusals, lambda: cluster.leader_address, limits.message_bytes)
         names = tuple(descriptor.full_name for descriptor in services)
         self._health = Health(names, limits.watchers_max)
         standard: dict[ServiceDescriptor, tuple[object, ...]] = {

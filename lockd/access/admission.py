@@ -16,6 +16,7 @@ from lockd.machine import commands as c
 from lockd.machine import outcomes as o
 from lockd.raft.calls import Make
 from lockd.raft.errors import NodeStopping, NoLeader, OutcomeUnknown, RaftError
+from lockd.raft.proposals import weight
 from lockd.raft.replica import Replica
 
 from . import audit, bounds
@@ -76,7 +77,7 @@ class Admission:
         self.replica, self.limits, self.authority = replica, limits, authority
         self.is_stopping = False
         self._in_work: Counter[str] = Counter()
-        """Calls of this node by identity, those that wait for locks not among them."""
+        """Calls of this node by identity, each by its weight; those that wait for locks are not among them."""
         self._waiting: Counter[str] = Counter()
         """Those."""
 
@@ -119,6 +120,10 @@ class Admission:
         pending = Pending(self, make, done, caller, patience, has_own_id=has_own_id)
         pending.send()
         return pending
+
+    def has_room(self, caller: Caller) -> bool:
+        """Whether the caller's next call would be taken in. To be asked again a little later where it would not."""
+        return self._in_work[caller.identity] < self.limits.calls_per_caller_max
 
     def read_stale(self, make: Make, caller: Caller) -> o.Outcome:
         """From what this node has applied. Raises Refused."""
@@ -187,6 +192,7 @@ class Pending:
         "_make",
         "_outcome",
         "_patience",
+        "_weight",
     )
 
     def __init__(
@@ -240,19 +246,19 @@ class Pending:
         self._admission._admit(command, self._caller)
         if isinstance(command, c.Release) and command.force:
             command = replace(command, credential=self._caller.credential)
-        self._command = command
+        self._command, self._weight = command, weight(command)
         return command
 
     def _count(self, counter: Counter[str] | None) -> None:
         """There, and nowhere else."""
         before, self._counter = self._counter, counter
-        identity = self._caller.identity
+        identity, in_work = self._caller.identity, self._admission._in_work
         if before is not None:
-            before[identity] -= 1
+            before[identity] -= self._weight if before is in_work else 1
             if not before[identity]:
                 del before[identity]
         if counter is not None:
-            counter[identity] += 1
+            counter[identity] += self._weight if counter is in_work else 1
 
     def _hear(self, outcome: o.Outcome | RaftError) -> None:
         if isinstance(outcome, o.Queued):
@@ -277,7 +283,8 @@ class Pending:
     def _end(self, outcome: o.Outcome | RaftError) -> None:
         self._outcome = outcome
         self._count(None)
-        audit.note(self._command, outcome, self._caller.peer, self._caller.identity)
+        caller = self._caller
+        audit.note(self._command, outcome, caller.peer, caller.identity, caller.credential)
         try:
             if isinstance(outcome, RaftError):
                 raise _refused(outcome, is_read=isinstance(self._command, _READS))

@@ -1,6 +1,5 @@
 """Why a call was not answered with an outcome: one list of reasons for every edge."""
 
-from collections import Counter
 from enum import Enum
 
 
@@ -39,13 +38,3 @@ class Refused(Exception):
         """message: the reason's own words if there are no better ones. limit: the limit's name, where one was met."""
         super().__init__(message or reason.value)
         self.reason, self.limit = reason, limit
-
-
-class Counted:
-    """How many calls were refused since this process began: by the limit's name where one was met, else by reason."""
-
-    def __init__(self) -> None:
-        self.refused: Counter[str] = Counter()
-
-    def note(self, refused: Refused) -> None:
-        self.refused[refused.limit or refused.reason.name] += 1

@@ -195,40 +195,25 @@ def connected(cluster: Cluster, timeout: float = TIMEOUT_S) -> "Iterator[LockdCl
 
 def _declared(path: Path) -> Cluster:
     """What a cluster.yml says to clients on its host. Its paths are relative to its folder."""
-    import yaml
+    from lockd.config.cluster_file import parse
+    from lockd.config.values import ConfigError
 
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        what = error.strerror if isinstance(error, OSError) else "is not YAML"
-        exits.fail(f"{escaped(str(path))}: {what}", exits.CONFIG)
-    nodes = _field(content, "nodes", list) or []
-    endpoints = tuple(_endpoint(node) for node in nodes if _field(node, "host", str))
-    if not endpoints:
-        exits.fail(
-            f"{escaped(str(path))}: nodes: is a list of nodes, each with id, host, port and peer_port", exits.CONFIG
-        )
-    ca = _field(_field(content, "tls", dict), "ca", str)
-    tokens = _field(_field(content, "auth", dict), "tokens", list) or []
-    files = [path.parent / file for token in tokens if _is_admin(token) and (file := _field(token, "file", str))]
+        found = parse(path.read_text(), str(path))
+    except OSError as error:
+        exits.fail(f"{escaped(str(path))}: {error.strerror}", exits.CONFIG)
+    except UnicodeDecodeError:
+        exits.fail(f"{escaped(str(path))}: is not text in UTF-8", exits.CONFIG)
+    except ConfigError as error:
+        exits.fail(escaped(str(error)), exits.CONFIG)
+    tokens = found.auth.tokens if found.auth else ()
+    files = [_beside(path, token.file) for token in tokens if token.role == "admin" and token.file is not None]
     return Cluster(
-        endpoints=endpoints,
-        cacert=path.parent / ca if ca else None,
+        endpoints=tuple(node.endpoint for node in found.nodes),
+        cacert=None if found.tls is None else _beside(path, found.tls.ca),
         token_file=next((file for file in files if os.access(file, os.R_OK)), None),
     )
 
 
-def _field(content: object, name: str, kind: type) -> Any:
-    value = content.get(name) if isinstance(content, dict) else None
-    return value if isinstance(value, kind) else None
-
-
-def _is_admin(token: object) -> bool:
-    return bool(_field(token, "role", str) == "admin")
-
-
-def _endpoint(node: object) -> str:
-    from lockd.config.cluster_file import DEFAULT_PORT
-    from lockd.config.values import address
-
-    return address(_field(node, "host", str), _field(node, "port", int) or DEFAULT_PORT)
+def _beside(path: Path, named: Path) -> Path:
+    return path.parent / named.expanduser()

@@ -76,8 +76,9 @@ class Limits:
     waiters_per_name_max: int = 10_000
     waiters_per_session_max: int = 10_000
     sessions_per_caller_max: int = 10_000
-    calls_per_caller_max: int = 10_000
-    """Calls of one caller that this node works on; those that wait for locks do not count."""
+    calls_per_caller_max: int = 1_000
+    """Calls of one caller that this node works on. A List counts once for every ten rows that it may have; those that
+    wait for locks do not count."""
     waits_per_caller_max: int = 10_000
     """Calls of one caller that wait for locks through this node."""
     records_per_caller_max: int = 1_000_000

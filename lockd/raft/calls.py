@@ -11,7 +11,7 @@ from lockd.machine.outcomes import Answer, Granted, Outcome, Queued, Refusal
 
 from . import codec
 from .errors import NodeStopping, NoLeader, OutcomeUnknown, RaftError
-from .proposals import Proposal
+from .proposals import Proposal, proposal
 
 RESEND_S = 0.7
 """A command without an answer is sent again after this time, and at once when the leader changes."""
@@ -160,7 +160,7 @@ class Calls:
         if isinstance(command, Acquire):
             self._open_node()
             key = None if command.session else command.request.key
-        parked = Parked(call, Proposal(codec.encode_command(command), credential), done, key, parked_s)
+        parked = Parked(call, proposal(command, codec.encode_command(command), credential), done, key, parked_s)
         if timeout_s is not None:
             parked.timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, parked)
         self._parked[call.number] = self._unsent[call.number] = parked
@@ -232,10 +232,11 @@ class Calls:
 
     def _withdraw_later(self, call: Call, key: Key, delay_s: float) -> None:
         now = self.clock.monotonic()
-        for number, gone in list(self._gone.items()):  # the oldest first
-            if now - gone.since < FORGET_S:
+        while self._gone:
+            oldest = next(iter(self._gone))
+            if now - self._gone[oldest].since < FORGET_S:
                 break
-            del self._gone[number]
+            del self._gone[oldest]
         self._gone[call.number] = Gone(key, now, is_waiting=delay_s > 0)
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, self._withdraw_waiting, call)

@@ -66,7 +66,7 @@ def encode(envelope: Envelope) -> bytes:
     message = pb.Envelope(term=envelope.term, sequence=envelope.sequence)
     match envelope.content:
         case Propose(proposals):
-            for command, credential in proposals:
+            for command, credential, *_ in proposals:
                 message.propose.proposals.add(command=command, credential=credential)
         case Ask():
             message.ask.SetInParent()

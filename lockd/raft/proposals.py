@@ -1,13 +1,32 @@
 """Commands on their way into the log, in lanes: one caller's many do not stand before another's few."""
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lockd.machine.commands import Call, Command, Deny
+from lockd.machine.commands import (
+    Acquire,
+    Barrier,
+    Call,
+    Command,
+    Deny,
+    Get,
+    ListCredentials,
+    ListHolds,
+    ListRegistered,
+    OpenNode,
+    Withdraw,
+)
+from lockd.machine.constants import NAMES_PER_PAGE
 from lockd.machine.outcomes import Refusal
 
 from . import codec
+
+FIRST, NODES = "\0first", "\0nodes"
+"""Lanes of what nodes ask for themselves: what others rest on, and the rest."""
+
+ROWS_A_WEIGHT = 10
+"""Rows that are read and sent."""
 
 
 class Proposal(NamedTuple):
@@ -15,6 +34,33 @@ class Proposal(NamedTuple):
     """Encoded."""
     credential: str = ""
     """By which its caller is known; empty where nobody is asked, and for the node's own."""
+    weight: int = 1
+    lane: str = ""
+    """A caller's commands are in that of its credential."""
+
+
+def proposal(command: Command, encoded: bytes, credential: str) -> Proposal:
+    match command:
+        case OpenNode():
+            lane = FIRST
+        case Withdraw() | Barrier():
+            lane = NODES
+        case _:
+            lane = credential
+    return Proposal(encoded, credential, weight(command), lane)
+
+
+def weight(command: Command) -> int:
+    """About how many times the work of a lock of one name it is, to apply it and to answer it."""
+    match command:
+        case ListHolds(limit=limit):
+            is_filtered = bool(command.owner) or command.mode is not None
+            return 1 + max(limit, NAMES_PER_PAGE if is_filtered else 0) // ROWS_A_WEIGHT
+        case Get(limit=limit) | ListRegistered(limit=limit) | ListCredentials(limit=limit):
+            return 1 + limit // ROWS_A_WEIGHT
+        case Acquire(wants=wants):
+            return len(wants)
+    return 1
 
 
 Judge = Callable[[str, Command | None], Refusal | None]
@@ -28,26 +74,32 @@ def allow(_credential: str, _command: Command | None) -> None:
     """Of a cluster that asks nobody who they are."""
 
 
+SHARE, PRESENT_TAKES = 8, 64
+"""While there was another lane so many entries ago, or less, each gets an eighth of an entry."""
+
+
 class Commands:
     """What waits for an entry. A command that is sent again while it waits takes no second place.
 
-    What has no credential goes first; then each credential has a lane, and the lanes take turns.
+    Lanes take turns. While there is more than one, none fills an entry: the others wait for its end.
     """
 
     def __init__(self, judge: Judge = allow) -> None:
         """judge: what a leader asks before it takes a command; whom it refuses gets Deny in its place."""
         self._judge = judge
-        self._own: deque[tuple[Call, Proposal]] = deque()
         self._lanes: OrderedDict[str, deque[tuple[Call, Proposal]]] = OrderedDict()
+        self._bytes: Counter[str] = Counter()
         self._calls: set[Call] = set()
-        self._bytes: dict[str, int] = {}
+        self._present: OrderedDict[str, int] = OrderedDict()
+        """When each lane had something last, in takes; those of the last PRESENT_TAKES."""
+        self._takes = 0
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def size(self, credential: str) -> int:
-        """Bytes that wait in its lane."""
-        return self._bytes.get(credential, 0)
+    def size(self, lane: str) -> int:
+        """Bytes that wait there."""
+        return self._bytes[lane]
 
     def put(self, call: Call, proposal: Proposal, command: Command | None = None) -> None:
         """command: where it was judged by another node, which may know less than this one."""
@@ -56,35 +108,49 @@ class Commands:
         refusal = self._judge(proposal.credential, command)
         if refusal is not None:
             deny = Deny(call=call, is_known=refusal is not Refusal.UNKNOWN_CALLER)
-            proposal = Proposal(codec.encode_command(deny), proposal.credential)
-        credential = proposal.credential
-        lane = self._lanes.setdefault(credential, deque()) if credential else self._own
-        lane.append((call, proposal))
+            proposal = proposal._replace(command=codec.encode_command(deny))
+        self._lanes.setdefault(proposal.lane, deque()).append((call, proposal))
         self._calls.add(call)
-        self._bytes[credential] = self.size(credential) + len(proposal.command)
+        self._bytes[proposal.lane] += len(proposal.command)
 
-    def take(self, bytes_max: int) -> list[Proposal]:
-        """As many as stay within bytes_max, at least one if there is one."""
+    def take(self, bytes_max: int, weight_max: int) -> list[Proposal]:
+        """As many as stay within both, at least one if there is one."""
         taken: list[Proposal] = []
-        size = 0
-        while self._calls:
-            lane = self._own or next(iter(self._lanes.values()))
-            call, proposal = lane[0]
-            size += len(proposal.command)
-            if taken and size > bytes_max:
+        size = heavy = 0
+        shares = self._shares(weight_max)
+        while (lane := self._next(shares)) is not None:
+            call, proposal = self._lanes[lane][0]
+            size, heavy = size + len(proposal.command), heavy + proposal.weight
+            if taken and (size > bytes_max or heavy > weight_max):
                 break
             taken.append(proposal)
-            lane.popleft()
             self._calls.discard(call)
-            self._passed(proposal)
+            self._drop_first(lane)
+            shares[lane] -= proposal.weight
         return taken
 
-    def _passed(self, proposal: Proposal) -> None:
-        credential = proposal.credential
-        self._bytes[credential] -= len(proposal.command)
-        if not credential:
-            return
-        if self._lanes[credential]:
-            self._lanes.move_to_end(credential)
+    def _shares(self, weight_max: int) -> dict[str, int]:
+        """How much each lane may give to this entry."""
+        self._takes += 1
+        for lane in self._lanes:
+            if lane != FIRST:
+                self._present[lane] = self._takes
+                self._present.move_to_end(lane)
+        while self._present and next(iter(self._present.values())) <= self._takes - PRESENT_TAKES:
+            self._present.popitem(last=False)
+        share = weight_max // SHARE if len(self._present) > 1 else weight_max
+        return {lane: weight_max if lane == FIRST else share for lane in self._lanes}
+
+    def _next(self, shares: dict[str, int]) -> str | None:
+        """The lane whose turn it is."""
+        if FIRST in self._lanes:
+            return FIRST
+        return next((lane for lane in self._lanes if shares[lane] > 0), None)
+
+    def _drop_first(self, lane: str) -> None:
+        _, proposal = self._lanes[lane].popleft()
+        self._bytes[lane] -= len(proposal.command)
+        if self._lanes[lane]:
+            self._lanes.move_to_end(lane)
         else:
-            del self._lanes[credential], self._bytes[credential]
+            del self._lanes[lane], self._bytes[lane]

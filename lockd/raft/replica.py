@@ -30,7 +30,7 @@ from .joining import Joining
 from .journal import Journal, OpenBatch
 from .news import News
 from .ports import Link, Offload, Shelf, Store
-from .proposals import Commands, Judge, Proposal, allow
+from .proposals import Commands, Judge, Proposal, allow, proposal
 from .reign import Reign
 from .snapshot import Body, Snapshots
 
@@ -45,11 +45,11 @@ IDLE_ENTRY_MS = 400
 When it dies so much is lost, and leases end later by it.
 """
 
-BATCH_BYTES = 256 * 1024
-"""An entry takes no more commands once it is this large."""
+BATCH_BYTES, BATCH_WEIGHT = 256 * 1024, 256
+"""An entry takes no more than this. What arrives meanwhile waits until it is applied, whoever asks for it."""
 
 OPEN_BYTES_MAX = 32 * 1024 * 1024
-"""Of one credential's commands that wait for the log; beyond it peers' proposals are dropped and come again."""
+"""Of one caller's commands that wait for the log; beyond it peers' proposals are dropped and come again."""
 
 INBOX_MAX = 20_000
 """Envelopes that wait for a sync to end; beyond it they are dropped, which Raft survives."""
@@ -302,16 +302,17 @@ class Replica:
         """A follower's commands. One that leads no more drops them: their node sends them to the next leader."""
         if self.reign is None or not self.engine.is_leader:
             return
-        for proposal in proposals:
-            if self._open.size(proposal.credential) > OPEN_BYTES_MAX:
-                log.warning("proposal dropped: too many wait for the log", peer=peer)
-                continue
+        for encoded, credential, *_ in proposals:
             try:
-                command = codec.decode_proposal(proposal.command, peer)  # what cannot be applied must not enter the log
+                command = codec.decode_proposal(encoded, peer)  # what cannot be applied must not enter the log
             except CodecError as error:
                 log.warning("proposal dropped", peer=peer, error=str(error))
                 continue
-            self._open.put(command.call, proposal, command)
+            proposed = proposal(command, encoded, credential)
+            if self._open.size(proposed.lane) > OPEN_BYTES_MAX:
+                log.warning("proposal dropped: too many wait for the log", peer=peer)
+            else:
+                self._open.put(command.call, proposed, command)
 
     def _consider(self, peer: int, term: int, manifest: Manifest) -> None:
         """A leader whose log begins after our end: it counts as a heartbeat, and may offer a snapshot.
@@ -359,7 +360,7 @@ class Replica:
         for parked in self.calls.to_send((leader, self.engine.term), now):
             commands.put(parked.call, parked.proposal)
         while commands:
-            self._say(leader, Propose(tuple(commands.take(BATCH_BYTES))))
+            self._say(leader, Propose(tuple(commands.take(BATCH_BYTES, BATCH_WEIGHT))))
 
     def _close_entry(self) -> None:
         """Group commit: what arrived while the last round ran becomes one entry."""
@@ -373,7 +374,7 @@ class Replica:
             return
         if not self._open and not self._is_due(stamp_ms):
             return
-        commands = [proposal.command for proposal in self._open.take(BATCH_BYTES)]
+        commands = [proposal.command for proposal in self._open.take(BATCH_BYTES, BATCH_WEIGHT)]
         reign.in_flight = self.engine.append(codec.encode_batch(reign.term, stamp_ms, commands))
 
     def _is_due(self, stamp_ms: int) -> bool:

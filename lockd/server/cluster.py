@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
-from lockd.access.refusal import Counted
 from lockd.machine.apply import VERSION
 from lockd.raft.replica import Replica
 from lockd_client.proto import lockd_pb2 as pb
@@ -15,11 +15,11 @@ class ClusterService:
     """Each node's own view, read locally."""
 
     def __init__(
-        self, replica: Replica, addresses: Mapping[int, str], version: str, authority: Authority, counted: Counted
+        self, replica: Replica, addresses: Mapping[int, str], version: str, authority: Authority, refusals: Refusals
     ) -> None:
         """addresses: where each member serves clients, by node id."""
         self._replica, self._addresses, self._version = replica, addresses, version
-        self._authority, self._counted = authority, counted
+        self._authority, self._refusals = authority, refusals
 
     @property
     def leader_address(self) -> str:
@@ -53,7 +53,7 @@ class ClusterService:
             sessions=state.sessions_count,
             revision=scalars.revision,
             machine_version=VERSION,
-            refused=self._counted.refused,
+            refused=self._refusals.counts,
             peers=[
                 pb.Peer(
                     node_id=peer,

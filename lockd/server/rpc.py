@@ -1,5 +1,6 @@
 """gRPC's side of a call: decoding that answers, deadlines, and errors from the one table."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -11,7 +12,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from lockd.access.refusal import Counted, Reason, Refused
+from lockd.access.audit import Refusals
+from lockd.access.refusal import Reason, Refused
 
 from .callers import Callers, Context
 from .status import CODES, LEADER_TRAILER, REASON_TRAILER, number
@@ -20,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 ANSWER_MARGIN_S = 0.05
 """A call is answered this long before its deadline, so that the answer still arrives."""
+
+LIMIT_PAUSE_S = 0.05
+"""Who met a limit is told so after this time: asking faster serves nobody."""
 
 _STATUS_TRAILER = "grpc-status-details-bin"
 
@@ -35,7 +40,7 @@ class Edge:
     """What all calls of a node share."""
 
     callers: Callers
-    counted: Counted
+    refusals: Refusals
     leader_address: Callable[[], str]
     message_bytes: int
     """The longest request that is looked at."""
@@ -142,7 +147,9 @@ def _streaming(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
 
 
 async def _refuse(context: Context, refused: Refused, edge: Edge) -> NoReturn:
-    edge.counted.note(refused)
+    edge.refusals.note(refused, context.peer())
+    if refused.reason is Reason.LIMIT_REACHED:
+        await asyncio.sleep(LIMIT_PAUSE_S)
     await _abort(context, refused.reason, str(refused), edge.leader_address())
 
 

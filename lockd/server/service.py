@@ -62,6 +62,10 @@ class Service:
             return self._stale(method, message, caller)
         return None
 
+    def has_room(self, caller: Caller) -> bool:
+        """Whether another call of this caller would be taken in now."""
+        return self._admission.has_room(caller)
+
     def encode(self, method: Method, outcome: Outcome) -> Fields:
         """Raises Refused."""
         return method.encode(outcome, self._admission.clock_ms)

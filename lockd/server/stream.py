@@ -13,8 +13,9 @@ from typing import Any
 import structlog
 
 from lockd.access.admission import Caller, Pending, check_limit
+from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
-from lockd.access.refusal import Counted, Reason, Refused
+from lockd.access.refusal import Reason, Refused
 from lockd.config import Limits
 from lockd.machine.outcomes import Outcome, Queued
 from lockd_client.proto import lockd_pb2 as pb
@@ -36,21 +37,24 @@ UNSENT_BYTES_MAX = 1024 * 1024
 
 Pace = Callable[[], Awaitable[None]]
 """Waited for after each that was told to come back, so that not all come at once."""
-OPERATIONS_A_TURN = 256
+OPERATIONS_A_TURN = 64
 """Of one message: then everybody else on the loop has a turn. A message may hold 20,000."""
 
-REFUSED_PAUSE_S = 0.05
-"""A stream whose operations met a limit is read again after this time: nobody is served sooner by asking faster."""
+ROOM_S = 0.005
+"""How often it is looked whether a caller, who has as many calls in work as it may, has room for another."""
+
+REFUSED_A_PAUSE, REFUSED_PAUSE_S = 16, 0.05
+"""So many operations that met a limit, and the stream is read on after this time: asking faster serves nobody."""
 
 
 class Streams:
     """Those that are open on this node."""
 
     def __init__(
-        self, service: Service, cluster: ClusterService, limits: Limits, authority: Authority, counted: Counted
+        self, service: Service, cluster: ClusterService, limits: Limits, authority: Authority, refusals: Refusals
     ) -> None:
         self._service, self._cluster, self._limits = service, cluster, limits
-        self._authority, self._counted = authority, counted
+        self._authority, self._refusals = authority, refusals
         self._open: set[_Stream] = set()
         self._is_ending = False
 
@@ -60,7 +64,7 @@ class Streams:
             raise Refused(Reason.STOPPING)
         self._authority.check_known(caller.credential)
         check_limit("streams_max", len(self._open), self._limits.streams_max)
-        stream = _Stream(self._service, self._cluster, self._limits, self._counted, caller, receive, send)
+        stream = _Stream(self._service, self._cluster, self._limits, self._refusals, caller, receive, send)
         self._open.add(stream)
         try:
             await stream.run()
@@ -92,13 +96,13 @@ class _Stream:
         service: Service,
         cluster: ClusterService,
         limits: Limits,
-        counted: Counted,
+        refusals: Refusals,
         caller: Caller,
         receive: Receive,
         send: Send,
     ) -> None:
         self._service, self._cluster, self.caller = service, cluster, caller
-        self._counted = counted
+        self._refusals = refusals
         self._receive, self._send = receive, send
         self._operations_max = limits.stream_operations_max
         self._in_flight: dict[int, Pending] = {}
@@ -112,8 +116,8 @@ class _Stream:
         self._room: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self._is_read_to_end = False
-        self._met_limit = False
-        """Since the last message was read."""
+        self._refused = 0
+        """Operations that met a limit since the last pause."""
         self._leader = ("", b"")
 
     async def run(self) -> None:
@@ -138,7 +142,6 @@ class _Stream:
     # -- what the client sends
 
     async def _read_all(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while not self._is_read_to_end:
                 message = await self._receive()
@@ -147,17 +150,23 @@ class _Stream:
                 for place, operation in enumerate(message.operations, 1):
                     if place % OPERATIONS_A_TURN == 0:
                         await asyncio.sleep(0)
-                    while self._unsent > UNSENT_BYTES_MAX:
-                        self._room = loop.create_future()
-                        await self._room
+                    await self._find_room()
                     self._begin(operation)
-                if self._met_limit:
-                    self._met_limit = False
-                    await asyncio.sleep(REFUSED_PAUSE_S)
         except Exception as error:  # noqa: BLE001  # run() raises it
             self._fail(error)
         self._is_read_to_end = True
         _ring(self._alarm)
+
+    async def _find_room(self) -> None:
+        """Before another operation begins: for its answer, and among the caller's calls in work."""
+        while self._unsent > UNSENT_BYTES_MAX:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+        if self._refused >= REFUSED_A_PAUSE:
+            self._refused = 0
+            await asyncio.sleep(REFUSED_PAUSE_S)
+        while not (self._is_read_to_end or self._service.has_room(self.caller)):  # noqa: ASYNC110  # any call's end makes
+            await asyncio.sleep(ROOM_S)  # room, and an event for each would cost more than looking
 
     def _begin(self, operation: pb.Operation) -> None:
         id = operation.id
@@ -173,7 +182,7 @@ class _Stream:
             else:
                 raise Refused(Reason.INVALID_ARGUMENT, f"operations: {id} asks for nothing that this node knows")
         except Refused as refused:
-            self._met_limit |= refused.reason is Reason.LIMIT_REACHED
+            self._refused += refused.reason is Reason.LIMIT_REACHED
             self._refuse(id, refused)
         except Exception as error:  # the edge: the others in flight go on
             log.exception("an operation failed", operation=field)
@@ -205,7 +214,7 @@ class _Stream:
             self._put(_fault(id, error))
 
     def _refuse(self, id: int, refused: Refused) -> None:
-        self._counted.note(refused)
+        self._refusals.note(refused, self.caller.peer, self.caller.identity)
         self._put(_error(id, refused))
 
     def _put(self, result: dict[str, Any], undone_unsent: Pending | None = None) -> None:

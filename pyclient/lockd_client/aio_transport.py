@@ -270,7 +270,7 @@ class AioTransport:
                 with self.inside() as engine:
                     engine.received(link, response, now())
         except grpc.RpcError as error:
-            failure = channels.failure_of(link.endpoint, error, stream.way.pem)
+            failure = channels.unmasked(channels.failure_of(link.endpoint, error, stream.way.pem))
         except asyncio.CancelledError:
             failure = channels.closed(link.endpoint)
         self._channels.left(stream.way)

@@ -47,6 +47,10 @@ _HANDSHAKES = (
 _CLOSED = ("Socket closed", "Connection reset by peer")
 
 
+# What grpc.aio says of a stream that ended while it was written to, in place of the word by which it ended.
+_WORD_LOST = "Internal error from Core"
+
+
 def failure_of(endpoint: str, error: Any, pem: Pem | None) -> Failure:
     """error: a grpc.RpcError, of either API. pem: what the connection was opened with."""
     code, details = error.code(), error.details() or ""
@@ -74,6 +78,15 @@ def _never_sent(endpoint: str, details: str, pem: Pem | None) -> Failure:
         else:
             details = f"TLS handshake failed: the node may not accept this client's certificate, check cert ({details})"
     return Failure(endpoint=endpoint, code="UNAVAILABLE", details=details, sent=False, patience=patience)
+
+
+def unmasked(failure: Failure) -> Failure:
+    """Of a stream of grpc.aio. The word that was lost may have asked for another connection. If it was another one,
+    the node says it again there.
+    """
+    if failure.code != "INTERNAL" or failure.reason or failure.details != _WORD_LOST:
+        return failure
+    return Failure(endpoint=failure.endpoint, code="UNAVAILABLE", reason=RECONNECT, details="the node ended the stream")
 
 
 def ended(endpoint: str) -> Failure:

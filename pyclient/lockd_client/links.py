@@ -147,7 +147,10 @@ class Links:
         """A link is needed."""
         if self.current is None and time >= self.route.not_before:
             endpoint, self._back_to = self._back_to or self.route.endpoint, ""
-            self.current = self._open(endpoint, time)
+            if self.better is not None and self.better.endpoint == endpoint:
+                self.current, self.better = self.better, None
+            else:
+                self.current = self._open(endpoint, time)
 
     def refresh(self, time: float, *, may_open: bool) -> None:
         """Sees to it that a link with the present credentials takes over. To be called from time to time."""

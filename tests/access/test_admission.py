@@ -160,6 +160,7 @@ def test_force_is_audited():
         "reason": "its owner is gone",
         "label": "ann",
         "identity": "",
+        "credential": "",
         "peer": "peer",
         "log_level": "info",
     } in logs

@@ -152,7 +152,7 @@ def cluster_file(folder: Path, *ports: int, auth: bool = True) -> Path:
 auth:
   tokens:
     - {name: ci, role: lock, file: pki/ci.token}
-    - {name: root, role: admin, sha256: 00}
+    - {name: root, role: admin, sha256: "0000000000000000000000000000000000000000000000000000000000000000"}
     - {name: gone, role: admin, file: pki/gone.token}
     - {name: admin, role: admin, file: pki/admin.token}
 """
@@ -194,9 +194,9 @@ def test_a_cluster_file_without_a_token_leaves_it_to_the_environment(
     ("text", "message"),
     [
         (None, "cluster.yml: No such file"),
-        ("a: [", "cluster.yml: is not YAML"),
-        ("- 1", "cluster.yml: nodes: is a list of nodes"),
+        ("a: [", "cluster.yml: the file: is neither YAML nor JSON"),
         ("nodes: []", "cluster.yml: nodes: is a list of nodes"),
+        ("nodes: [{id: 1, host: h}]\ntsl: {}", "cluster.yml: tsl: is not known; did you mean tls?"),
     ],
 )
 def test_a_cluster_file_that_is_wrong(tmp_path: Path, text: str | None, message: str) -> None:

@@ -6,7 +6,7 @@ from lockd.machine import commands as c
 from lockd.machine.constants import RECORD_KEEP_MS
 from lockd.machine.outcomes import HeldByOther, Refusal
 from lockd.raft import codec
-from lockd.raft.proposals import Commands, Proposal
+from lockd.raft.proposals import FIRST, NODES, PRESENT_TAKES, Commands, Proposal, proposal, weight
 from tests.engine.cluster import Cluster
 
 
@@ -68,7 +68,7 @@ def test_a_command_that_is_sent_again_while_it_waits_takes_no_second_place():
         commands.put(c.Call(1, 1, 1), Proposal(b"one"))
         commands.put(c.Call(1, 1, 2), Proposal(b"two"))
     assert (len(commands), commands.size("")) == (2, 6)
-    assert [each.command for each in commands.take(bytes_max=100)] == [b"one", b"two"]
+    assert [each.command for each in commands.take(bytes_max=100, weight_max=1000)] == [b"one", b"two"]
     assert (len(commands), commands.size("")) == (0, 0)
 
 
@@ -76,29 +76,43 @@ def test_a_batch_takes_what_stays_within_its_bytes_and_at_least_one():
     commands = Commands()
     for number in range(4):
         commands.put(c.Call(1, 1, number), Proposal(b"x" * 10))
-    assert [len(commands.take(bytes_max=25)), len(commands.take(bytes_max=5)), len(commands.take(bytes_max=5))] == [
+    assert [
+        len(commands.take(bytes_max=25, weight_max=1000)),
+        len(commands.take(bytes_max=5, weight_max=1000)),
+        len(commands.take(bytes_max=5, weight_max=1000)),
+    ] == [
         2,
         1,
         1,
     ]
-    assert commands.take(bytes_max=5) == []
+    assert commands.take(bytes_max=5, weight_max=1000) == []
 
 
-def waiting_for(commands, credential, count, *, first):
+def waiting_for(commands, lane, count, *, first):
     for number in range(first, first + count):
-        commands.put(c.Call(1, 1, number), Proposal(b"%03d" % number, credential))
+        commands.put(c.Call(1, 1, number), Proposal(b"%03d" % number, lane=lane))
 
 
 def test_a_caller_with_many_commands_does_not_stand_before_one_with_few():
     commands = Commands()
     waiting_for(commands, "greedy", 50, first=0)
     waiting_for(commands, "modest", 2, first=100)
-    waiting_for(commands, "", 2, first=200)
-    taken = [each.command for each in commands.take(bytes_max=8 * 3)]
-    assert taken == [b"200", b"201", b"000", b"100", b"001", b"101", b"002", b"003"], "the node's own come first"
+    waiting_for(commands, FIRST, 2, first=200)
+    taken = [each.command for each in commands.take(bytes_max=8 * 3, weight_max=1000)]
+    assert taken == [b"200", b"201", b"000", b"100", b"001", b"101", b"002", b"003"], "what others rest on comes first"
     waiting_for(commands, "late", 1, first=300)
-    assert [each.command for each in commands.take(bytes_max=6)] == [b"004", b"300"]
+    assert [each.command for each in commands.take(bytes_max=6, weight_max=1000)] == [b"004", b"300"]
     assert (commands.size("modest"), commands.size("greedy"), len(commands)) == (0, 45 * 3, 45)
+
+
+def test_a_caller_fills_an_entry_only_while_it_is_the_only_one():
+    commands = Commands()
+    waiting_for(commands, "greedy", 900, first=0)
+    assert len(commands.take(bytes_max=10**6, weight_max=80)) == 80
+    waiting_for(commands, "modest", 1, first=1000)
+    assert [each.lane for each in commands.take(10**6, weight_max=80)] == ["greedy", "modest", *["greedy"] * 9]
+    sizes = [len(commands.take(bytes_max=10**6, weight_max=80)) for _ in range(PRESENT_TAKES)]
+    assert sizes == [10] * (PRESENT_TAKES - 1) + [80], "until the other one has been away for a while"
 
 
 @pytest.mark.parametrize(("refusal", "is_known"), [(Refusal.DENIED, True), (Refusal.UNKNOWN_CALLER, False)])
@@ -107,6 +121,41 @@ def test_in_place_of_what_its_caller_may_not_give_the_log_takes_a_denial(refusal
     commands = Commands(lambda credential, command: refusal if (credential, command) == ("eve", asked) else None)
     commands.put(asked.call, Proposal(codec.encode_command(asked), "eve"), asked)
     commands.put(c.Call(1, 1, 2), Proposal(b"of the node itself"))
-    own, denied = commands.take(bytes_max=1000)
+    denied, own = commands.take(bytes_max=1000, weight_max=1000)
     assert own.command == b"of the node itself"
     assert codec.decode_command(denied.command) == c.Deny(call=asked.call, is_known=is_known)
+
+
+def test_a_batch_takes_what_stays_within_its_weight():
+    commands = Commands()
+    for number, heavy in enumerate((100, 100, 100, 1, 500, 1)):
+        commands.put(c.Call(1, 1, number), Proposal(b"x", weight=heavy))
+    taken = [len(commands.take(bytes_max=100, weight_max=250)) for _ in range(4)]
+    assert taken == [2, 2, 1, 1], "one that is too heavy for any goes alone"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (c.IsLocked(call=c.Call(1, 1, 1), name="a"), 1),
+        (c.Get(call=c.Call(1, 1, 1), name="a", limit=100), 11),
+        (c.ListHolds(call=c.Call(1, 1, 1), limit=1000), 101),
+        (c.ListHolds(call=c.Call(1, 1, 1), limit=1, owner="ann"), 501),
+        (c.ListHolds(call=c.Call(1, 1, 1), limit=1, mode=c.Mode.SHARED), 501),
+    ],
+)
+def test_what_reads_much_weighs_much(command, expected):
+    assert weight(command) == expected
+
+
+@pytest.mark.parametrize(
+    ("command", "lane"),
+    [
+        (c.OpenNode(call=c.Call(1, 1, 1)), FIRST),
+        (c.Withdraw(call=c.Call(1, 1, 1), key=c.Key("", b"k"), ended=c.Call(1, 1, 0)), NODES),
+        (c.Barrier(call=c.Call(1, 1, 1)), NODES),
+        (c.IsLocked(call=c.Call(1, 1, 1), name="a"), "token:1"),
+    ],
+)
+def test_what_a_node_does_for_those_who_left_takes_turns_with_callers(command, lane):
+    assert proposal(command, b"encoded", "token:1").lane == lane

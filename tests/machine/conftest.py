@@ -10,9 +10,8 @@ from hypothesis import settings
 
 from tests.machine.driver import Machine
 
-# How long an example takes says something about the computer: no deadline.
-settings.register_profile("machine", deadline=None, max_examples=100)
-settings.register_profile("deep", deadline=None, max_examples=2_000)
+settings.register_profile("machine", settings.get_profile("untimed"), max_examples=100)
+settings.register_profile("deep", settings.get_profile("untimed"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "machine"))
 
 

@@ -11,11 +11,24 @@ from structlog.testing import capture_logs
 from lockd.raft.errors import LinkError
 from lockd.raft.transport import TcpLink
 from lockd.raft.transport.frames import framed
-from lockd.raft.transport.handshake import RAFT, RAFT_NEXT, Dialling
+from lockd.raft.transport.handshake import RAFT, RAFT_NEXT, Accepting, Dialling
 from tests.certificates import Authority
 from tests.eventually import async_eventually
 from tests.raft.loops import on_each_loop, run_on
-from tests.raft.wire import CHUNK, SECRET, Raw, addresses_of, body_of, exhaust, joined, links, security_of
+from tests.raft.wire import (
+    CHUNK,
+    SECRET,
+    Events,
+    Raw,
+    addresses_of,
+    body_of,
+    exhaust,
+    joined,
+    links,
+    raw_listener,
+    security_of,
+    started,
+)
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +297,22 @@ def test_who_does_not_dial_anew_is_closed_after_the_grace(loop, authority):
             after.write(framed(b"stays"))
             await async_eventually(lambda: events.data(3) == [b"stays"], 5.0)
             await after.close()
+
+    run_on(loop, scenario())
+
+
+@on_each_loop
+def test_a_connection_that_was_being_made_at_a_renewal_is_made_anew(loop, authority):
+    async def scenario():
+        security = {node: security_of(authority.ca, pair=authority.node(node)) for node in (1, 2)}
+        async with raw_listener(security[2].server) as (address, accepted):
+            link = TcpLink(1, {**addresses_of(1), 2: address}, SECRET, security=security[1])
+            async with started(link, Events()):
+                for _ in range(2):
+                    raw = await accepted()
+                    link.renew(security_of(authority.ca, pair=authority.node(1)))
+                    await raw.welcome(Accepting(me=2, members=frozenset({1, 2}), secret=SECRET))
+                await accepted()
 
     run_on(loop, scenario())
 

@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 
 from lockd.access.admission import Admission
+from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
 from lockd.access.feed import Feed
-from lockd.access.refusal import Counted
 from lockd.clock import SystemClock
 from lockd.config import Auth, Limits
 from lockd.persistence.memory import MemoryShelf, MemoryStore
@@ -66,12 +66,12 @@ class Node:
         self.admission = Admission(self.replica, limits, self.authority)
         self.feed = Feed(0, limits.events_kept_max, limits.watchers_max)
         self.replica.news.publish = self.feed.publish
-        self.counted = Counted()
+        self.refusals = Refusals()
         addresses = {1: "127.0.0.1:2080", 2: "127.0.0.1:2090"}
-        cluster = ClusterService(self.replica, addresses, "0.0.0", self.authority, self.counted)
+        cluster = ClusterService(self.replica, addresses, "0.0.0", self.authority, self.refusals)
         service = Service(self.admission, random.Random(2))
         access = Service(self.admission, random.Random(4), ACCESS_METHODS)
-        self.streams = Streams(service, cluster, limits, self.authority, self.counted)
+        self.streams = Streams(service, cluster, limits, self.authority, self.refusals)
         self.watches = Watches(self.feed, self.admission)
         services: list[tuple[Any, tuple[object, ...]]] = [
             (
@@ -83,7 +83,7 @@ class Node:
             (lockapi_pb2.DESCRIPTOR.services_by_name["Locking"], (Locking(self.admission, random.Random(3)),)),
         ]
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        edge = Edge(Callers(self.authority), self.counted, lambda: cluster.leader_address, limits.message_bytes)
+        edge = Edge(Callers(self.authority), self.refusals, lambda: cluster.leader_address, limits.message_bytes)
         self.server.add_generic_rpc_handlers(
             tuple(generic_handler(service, parts, edge) for service, parts in services)
         )

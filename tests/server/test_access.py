@@ -273,6 +273,6 @@ def test_a_message_over_the_limit_is_named():
     async def scenario(node: Node) -> None:
         with pytest.raises(Refusal, match=r"INVALID_ARGUMENT: message_bytes: the request has \d+ bytes"):
             await ask(node, ADMIN, "Lock", name="a" * 20_000)
-        assert node.counted.refused["message_bytes"] == 1
+        assert node.refusals.counts["message_bytes"] == 1
 
     on_a_node(scenario, message_bytes=16 * 1024)

@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 from lockd.access.admission import Caller
+from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
-from lockd.access.refusal import Counted
 from lockd.config import Limits
 from lockd.machine.state import State
 from lockd.server import stream as module
@@ -288,7 +288,7 @@ def test_a_message_of_many_operations_leaves_others_their_turns():
         everybody = Authority(None, State)
         no_service: Any = None  # nothing is asked of it
         looking: Any = Looking()
-        streams = module.Streams(no_service, looking, Limits(), everybody, Counted())
+        streams = module.Streams(no_service, looking, Limits(), everybody, Refusals())
         stream = asyncio.ensure_future(streams.Stream(receive, Caller("test"), send))
         while not stream.done():
             turns += 1

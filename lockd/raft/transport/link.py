@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Mapping
 
+from lockd.complaints import Complaints
 from lockd.raft.errors import LinkError
 from lockd.raft.ports import LinkEvents
 
 from .accepting import Door
 from .dialling import Dialler
 from .fetching import Fetch
-from .node import Address, Complaints, Limits, Node, describe
+from .node import Address, Limits, Node, describe, log
 from .tls import Security
 
 
@@ -61,7 +62,7 @@ class TcpLink:
             random=self._random,
             security=self._security,
             events=events,
-            complaints=Complaints(),
+            complaints=Complaints(log),
         )
         self._door = Door(node)
         self._server = await self._listen(node, self._door)
@@ -71,6 +72,9 @@ class TcpLink:
         if self._server is None or self._door is None:
             return
         self._node = None
+        # asyncio accepts in one turn of its loop and makes the transport in the next: a server that is closed between
+        # the two leaves the socket open (CPython 3.11). A timer fires after the one and wakes us after the other.
+        await asyncio.sleep(1e-9)
         self._server.close()
         diallers, self._diallers = self._diallers, {}
         for dialler in diallers.values():

@@ -6,10 +6,10 @@ import random
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
+from lockd.complaints import Complaints
 from lockd.raft.ports import LinkEvents
 
 from .tls import Security
@@ -48,30 +48,6 @@ class Limits:
     """A peer that fetches and takes nothing for this long loses its connection."""
     snapshots_per_peer_max: int = 2
     """Snapshots served to one peer at once. Two, so that one whose end is not noticed yet blocks no retry."""
-
-
-class Complaints:
-    """Log lines about who and why, each at most once a minute: strangers must not be able to fill a disk."""
-
-    INTERVAL_S: Final = 60.0
-    KINDS_MAX: Final = 256
-
-    def __init__(self) -> None:
-        self._said: dict[tuple[object, ...], float] = {}  # in the order of their times
-
-    def say(self, event: str, **who_and_why: object) -> None:
-        now = asyncio.get_running_loop().time()
-        key = (event, *who_and_why.items())
-        if now - self._said.get(key, -self.INTERVAL_S) < self.INTERVAL_S:
-            return
-        self._said.pop(key, None)
-        if len(self._said) >= self.KINDS_MAX:
-            oldest = next(iter(self._said))
-            if now - self._said[oldest] < self.INTERVAL_S:
-                return
-            del self._said[oldest]
-        self._said[key] = now
-        log.warning(event, **who_and_why)
 
 
 @dataclass(kw_only=True)
