@@ -174,10 +174,10 @@ def _check_relations(config: Config, source: str) -> None:
         raise ConfigError(
             "election_timeout_min_ms", f"{low} is not below election_timeout_max_ms, which is {high}", source
         )
-    if timing.heartbeat_ms * HEARTBEATS_PER_TIMEOUT > low:
+    if timing.heartbeat_ms * HEARTBEATS_PER_TIMEOUT >= low:
         raise ConfigError(
             "heartbeat_ms",
-            f"{timing.heartbeat_ms} is more than a third of election_timeout_min_ms, which is {low}",
+            f"{timing.heartbeat_ms} is not below a third of election_timeout_min_ms, which is {low}",
             source,
         )
     if limits.ttl_min_ms < TTL_TIMEOUTS * high:

@@ -43,7 +43,7 @@ class NodeAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """heartbeat_ms * 3 <= election_timeout_min_ms < election_timeout_max_ms."""
+    """heartbeat_ms * 3 < election_timeout_min_ms < election_timeout_max_ms."""
 
     election_timeout_min_ms: int = 400
     election_timeout_max_ms: int = 1000

@@ -291,6 +291,7 @@ class _Raft(SyncObj):  # type: ignore[misc]  # pysyncobj has no types
             raftMaxTimeout=timing.election_max,
             appendEntriesPeriod=timing.heartbeat,
             leaderFallbackTimeout=timing.election_max,
+            connectionTimeout=timing.election_max,  # of its own transport; it must not be below the one above
         )
         super().__init__(me, others, conf, nodeClass=Node, transport=engine.mailbox)
         self._SyncObj__raftLastApplied = engine.journal.applied

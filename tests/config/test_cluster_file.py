@@ -141,8 +141,12 @@ def test_the_go_lockds_form(text: str, ports: list[tuple[int, int, int]]) -> Non
             "election_timeout_min_ms: 1000 is not below election_timeout_max_ms, which is 1000",
         ),
         (
+            NODES + "heartbeat_ms: 100\nelection_timeout_min_ms: 300",
+            "heartbeat_ms: 100 is not below a third of election_timeout_min_ms, which is 300",
+        ),
+        (
             NODES + "heartbeat_ms: 134",
-            "heartbeat_ms: 134 is more than a third of election_timeout_min_ms, which is 400",
+            "heartbeat_ms: 134 is not below a third of election_timeout_min_ms, which is 400",
         ),
         (
             NODES + "limits: {ttl_min_ms: 1999}",

@@ -161,6 +161,7 @@ class Ours:
         records: Mapping[bytes, bytes] | None = None,
         joined: bool = True,
         fails_at: int = 0,
+        timing: Timing | None = None,
     ) -> None:
         self.store = MemoryStore(records)
         self.batch = OpenBatch()
@@ -170,7 +171,7 @@ class Ours:
         if joined and not self.journal.joined:
             self.journal.set_joined()
         self.engine = Engine(
-            me, others, self.journal, clock=clock, rng=random.Random(1), timing=Timing(), apply=self._apply
+            me, others, self.journal, clock=clock, rng=random.Random(1), timing=timing or Timing(), apply=self._apply
         )
         for other in others:
             self.engine.link_up(other)

@@ -19,6 +19,7 @@ from pysyncobj import SyncObj
 from pysyncobj.transport import Transport
 
 from lockd.raft import engine
+from lockd.raft.engine import Timing
 from tests.engine.rig import HandClock, Ours, Plain, append, entries
 
 SOURCE = inspect.getsource(engine)
@@ -31,6 +32,11 @@ def names(pattern: str) -> list[str]:
 
 def test_the_version_is_the_pinned_one():
     assert pysyncobj.version.VERSION == importlib.metadata.version("pysyncobj") == "0.3.17"
+
+
+@pytest.mark.parametrize("timing", [(0.05, 0.051, 0.016), (599.999, 600.0, 60.0), (60.0, 600.0, 0.01)])
+def test_the_library_takes_every_timing_that_a_cluster_may_have(timing: tuple[float, float, float], clock: HandClock):
+    Ours(clock, timing=Timing(*timing))
 
 
 @pytest.mark.parametrize("name", names(r"_SyncObj__\w+"))

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import shutil
 import signal
 import socket
@@ -19,7 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lockd.private_files import NewFile, replace
 from lockd_client import LockdClient, LockdError, Status
+from tests.certificates import Authority
 from tests.eventually import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,6 +88,9 @@ class Node:
         assert self.process is not None
         return self.process.pid
 
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
     def log_lines(self) -> list[dict[str, Any]]:
         """What the node logged in all its lives; lines that are no JSON are under `event`."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
@@ -95,10 +101,75 @@ class Node:
         return [line for line in self.log_lines() if str(line["event"]).startswith(event)]
 
 
+class Secured:
+    """Certificates and secrets of a cluster, in a folder: those that `lockd certs init` makes, under the same names.
+
+    grants: the sections tokens and certificates of cluster.yml; a token without sha256 has a file here.
+    """
+
+    def __init__(self, folder: Path, ids: Sequence[int], client_certificates: str, grants: Mapping[str, Any]) -> None:
+        self.folder, self.client_certificates = folder, client_certificates
+        self.authority = Authority(folder, "the cluster's")
+        for id in ids:
+            self.authority.node(id, days=DAYS)
+        self.peer_secret = self.write("peer.secret", secrets.token_hex(16))
+        declared = [token if "sha256" in token else self._with_file(token) for token in grants.get("tokens", ())]
+        self.auth = {**grants, "tokens": declared}
+
+    def _with_file(self, token: Mapping[str, Any]) -> dict[str, Any]:
+        self.write(f"{token['name']}.token", new_secret())
+        return {**token, "file": f"pki/{token['name']}.token"}
+
+    def write(self, name: str, text: str) -> Path:
+        """At once, as all who replace a file that is read should."""
+        replace(NewFile(self.folder / name, text.encode() + b"\n"))
+        return self.folder / name
+
+    def secret(self, token: str) -> str:
+        return (self.folder / f"{token}.token").read_text().strip()
+
+    def sections(self) -> dict[str, Any]:
+        """Of cluster.yml, which stands beside the folder."""
+        files = {"ca": "pki/ca.crt", "cert": "pki/node-{id}.crt", "key": "pki/node-{id}.key"}
+        return {
+            "peer_secret_file": "pki/peer.secret",
+            "tls": {**files, "client_certificates": self.client_certificates},
+            "auth": self.auth,
+        }
+
+    def credentials(self, token: str = "admin", certificate: str = "operator") -> dict[str, Any]:
+        """Arguments of a LockdClient; the certificate only where one is asked for."""
+        given: dict[str, Any] = {"cacert": self.authority.ca, "token_file": self.folder / f"{token}.token"}
+        if self.client_certificates == "required":
+            cert, key = self.folder / f"client-{certificate}.crt", self.folder / f"client-{certificate}.key"
+            if not cert.exists():
+                self.authority.client(certificate)
+            given.update(cert=cert, key=key)
+        return given
+
+
+def new_secret() -> str:
+    return "lockd_" + secrets.token_urlsafe(32)
+
+
+DAYS = 90.0
+"""Of nodes' certificates: so long that no node warns of their end."""
+
+GRANTS: Mapping[str, Any] = {
+    "tokens": (
+        {"name": "admin", "role": "admin"},
+        {"name": "ci", "role": "lock", "prefixes": ["ci/"]},
+        {"name": "dashboard", "role": "read"},
+    )
+}
+
+
 class Cluster:
     """size nodes, numbered from 1. form: "yaml", or "go" for the Go lockd's JSON. settings: fields of cluster.yml.
 
     under: by its number, the command that a node is started under; it must become the node, as env and strace -D do.
+    tls: its client_certificates, "none" or "required"; such a cluster has TLS, and auth, which is GRANTS unless told
+    otherwise. options: of `lockd serve`.
     """
 
     def __init__(
@@ -109,17 +180,32 @@ class Cluster:
         form: str = "yaml",
         settings: Mapping[str, object] | None = None,
         under: Callable[[int], list[str]] = lambda _: [],
+        tls: str | None = None,
+        auth: Mapping[str, Any] = GRANTS,
+        options: Sequence[str] = (),
     ) -> None:
-        self.folder, self._under = folder, under
+        self.folder, self._under, self._options = folder, under, options
         folder.mkdir(parents=True, exist_ok=True)
+        self._secured = Secured(folder / "pki", range(1, size + 1), tls, auth) if tls else None
         self.nodes: dict[int, Node] = {}
         for id in range(1, size + 1):
             port = free_port(beside=GO_PEER_PORT_OFFSET)
             peer_port = port + GO_PEER_PORT_OFFSET if form == "go" else free_port()
             self.nodes[id] = Node(id, port, peer_port, folder / f"data{id}", folder / f"node{id}.log")
         self.file = folder / ("cluster.json" if form == "go" else "cluster.yml")
-        self.file.write_text(self._go_form() if form == "go" else self._yaml_form(settings or {}))
-        self._asking = LockdClient(endpoints=self.endpoints(), timeout=STATUS_WITHIN_S)
+        self.settings = {**(self._secured.sections() if self._secured else {}), **(settings or {})}
+        self.write_file(self.file, form)
+        self._asking = self.client(timeout=STATUS_WITHIN_S)
+
+    @property
+    def secured(self) -> Secured:
+        """Of a cluster with TLS."""
+        assert self._secured is not None
+        return self._secured
+
+    def write_file(self, file: Path, form: str = "yaml") -> None:
+        """The cluster's file, with the present settings."""
+        file.write_text(self._go_form() if form == "go" else self._yaml_form(self.settings))
 
     def _go_form(self) -> str:
         return json.dumps({str(node.id): node.endpoint for node in self.nodes.values()})
@@ -148,7 +234,7 @@ class Cluster:
     def command(self, id: int) -> list[str]:
         node = self.nodes[id]
         serve = ["serve", "--cluster", str(self.file), "--id", str(id), "--data-dir", str(node.data)]
-        return [sys.executable, "-m", "lockd", *serve]
+        return [sys.executable, "-m", "lockd", *serve, *self._options]
 
     def environment(self) -> dict[str, str]:
         """Nothing of this user's: the secret that nodes on loopback share is made in the folder."""
@@ -229,8 +315,10 @@ class Cluster:
         """In the order that was asked for; all of them unless told otherwise."""
         return [self.nodes[id].endpoint for id in ids or self.nodes]
 
-    def client(self, *ids: int, timeout: float = 10.0) -> LockdClient:
-        return LockdClient(endpoints=self.endpoints(*ids), timeout=timeout)
+    def client(self, *ids: int, timeout: float = 10.0, token: str = "admin") -> LockdClient:
+        """token: the name of a declared one, where the cluster asks for tokens."""
+        credentials = self._secured.credentials(token) if self._secured else {}
+        return LockdClient(endpoints=self.endpoints(*ids), timeout=timeout, **credentials)
 
     def status(self, id: int) -> Status | None:
         """None where the node does not answer."""

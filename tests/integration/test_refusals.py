@@ -204,7 +204,7 @@ def test_a_cluster_in_memory(tmp_path):
         ("nodes: [{id: 1, host: 127.0.0.1, prot: 2080}]\n", "nodes[0].prot: is not known; did you mean port?"),
         ("nodes: [{id: 2, host: 127.0.0.1}]\n", "--id: 1 is not among the nodes, which are 2 (127.0.0.1)"),
         ("nodes: [{id: 1, host: 127.0.0.1, port: 99999, peer_port: 1}]\n", "nodes: id 1: port: 99999 is not in 1 to"),
-        ("nodes: [{id: 1, host: 127.0.0.1}]\nheartbeat_ms: 300\n", "heartbeat_ms: 300 is more than a third of"),
+        ("nodes: [{id: 1, host: 127.0.0.1}]\nheartbeat_ms: 300\n", "heartbeat_ms: 300 is not below a third of"),
         ("nodes: [{id: 1, host: 10.1.2.3}]\n", "insecure: 10.1.2.3:2080 is beyond loopback"),
         ('{"1": "127.0.0.1"}', "\"1\": '127.0.0.1' is not host:port"),
         ('{"1": "127.0.0.1:2080", "1": "127.0.0.1:2090"}', "1 stands there twice"),
