@@ -57,6 +57,7 @@ class State:
         self._owners: Counter[str] = Counter()
         self._sessions: Counter[str] = Counter()
         self._records: Counter[str] = Counter()
+        self._marks: Counter[str] = Counter()
         self.lease_ends: Bounds[int] = Bounds()
         self.wait_ends: Bounds[tuple[int, Key]] = Bounds()
         self.delay_ends: Bounds[tuple[str, str]] = Bounds()
@@ -144,6 +145,10 @@ class State:
 
     def records_of(self, caller: str) -> int:
         return self._records[caller]
+
+    def marks_of(self, caller: str) -> int:
+        """Of the caller's clients, each with the ranges that it said are answered."""
+        return self._marks[caller]
 
     @property
     def sessions_count(self) -> int:
@@ -300,11 +305,14 @@ class State:
 
     def put_mark(self, mark: Mark) -> None:
         key = MarkKey(mark.caller, mark.client)
+        before = self.marks.get(key)
+        self._marks[key.caller] += _places(mark) - (_places(before) if before else 0)
         self.marks[key] = mark
         self.mark_ends.put(key, mark.until_ms)
         self._touched["marks", key] = None
 
     def drop_mark(self, key: MarkKey) -> None:
+        self._marks[key.caller] -= _places(self.marks[key])
         del self.marks[key]
         self.mark_ends.drop(key)
         self._touched["marks", key] = None
@@ -459,6 +467,10 @@ _PUT = {
     "nodes": "put_node",
     "registry": "put_entry",
 }
+
+
+def _places(mark: Mark) -> int:
+    return 1 + len(mark.answered.ranges)
 
 
 def _node_of(call: Call) -> NodeKey:
