@@ -182,12 +182,13 @@ class _Node:
     # -- start
 
     def _make_server(self, rng: random.Random) -> grpc.aio.Server:
+        connections_max = getattr(self._config.limits, "connections_max", CONNECTIONS_MAX)
         server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", self._config.limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
-                ("grpc.max_allowed_incoming_connections", connections(CONNECTIONS_MAX)),
+                ("grpc.max_allowed_incoming_connections", connections(connections_max)),
                 *KEEPALIVE,
                 *IDLE,
             ]
