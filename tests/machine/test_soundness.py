@@ -73,7 +73,7 @@ def test_a_proposal_is_for_a_call_of_the_node_that_proposes_it():
 
 def test_a_proposal_fits_into_an_entry():
     large = acquire("a", owner="o" * codec.COMMAND_BYTES_MAX)
-    with pytest.raises(CodecError, match="a command of 10486.. bytes; the bound is 1048576"):
+    with pytest.raises(CodecError, match="a command of 20962.. bytes; the bound is 2096128"):
         codec.decode_proposal(codec.encode_command(large), NODE)
 
 
