@@ -44,7 +44,9 @@ NO_ANSWERS: dict[type, Reason] = {
 
 _READS = (c.IsLocked, c.Get, c.ListHolds, c.CheckToken, c.ListRegistered, c.ListCredentials)
 _FREEING = (c.Release, c.Cancel, c.Renew, c.KeepAlive, c.CloseSession, c.RevokeCredential)
-_RECORDED = (c.Acquire, c.OpenSession, c.Release, c.CreateCredential)
+_RECORDED = (c.Acquire, c.OpenSession, c.Release, c.Cancel, c.CreateCredential)
+
+_Recorded = c.Acquire | c.OpenSession | c.Release | c.Cancel | c.CreateCredential
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +151,19 @@ class Admission:
         if isinstance(command, _RECORDED):
             self._check_tables(command, room)
 
-    def _check_tables(self, command: c.Acquire | c.OpenSession | c.Release | c.CreateCredential, room: int) -> None:
+    def _check_tables(self, command: _Recorded, room: int) -> None:
         """An id on record takes no new place."""
+        key = command.key if isinstance(command, c.Cancel) else command.request.key
         try:
-            self._check_places(command, room)
+            self._check_places(command, key.caller, room)
         except Refused:
-            if command.request.key not in self.replica.state.records:
+            if key not in self.replica.state.records:
                 raise
 
-    def _check_places(self, command: c.Acquire | c.OpenSession | c.Release | c.CreateCredential, room: int) -> None:
+    def _check_places(self, command: _Recorded, caller: str, room: int) -> None:
         state, limits = self.replica.state, self.limits
-        caller = command.request.key.caller
-        check_limit("records_per_caller_max", state.records_of(caller), room * limits.records_per_caller_max)
+        on_record = state.records_of(caller) + state.marks_of(caller)
+        check_limit("records_per_caller_max", on_record, room * limits.records_per_caller_max)
         if isinstance(command, c.OpenSession):
             check_limit("sessions_per_caller_max", state.sessions_of(caller), limits.sessions_per_caller_max)
         elif isinstance(command, c.CreateCredential):
