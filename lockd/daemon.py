@@ -64,6 +64,14 @@ IDLE = (
 )
 """A connection that says nothing, or on which nothing is asked, is closed, so that others find room."""
 
+PENDING = (
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+)
+"""Calls that have arrived and were not taken up. Beyond it gRPC cancels some, whoever made them, without a reason; by
+default from 1,000 on, which one client's burst reaches.
+"""
+
 CONNECTIONS_MAX = 10_000
 """Of clients. One more is closed at once."""
 
@@ -191,6 +199,7 @@ class _Node:
                 ("grpc.max_allowed_incoming_connections", connections(connections_max)),
                 *KEEPALIVE,
                 *IDLE,
+                *PENDING,
             ]
         )
         cluster = ClusterService(self._replica, {node.id: node.endpoint for node in self._config.nodes}, __version__)
