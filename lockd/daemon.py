@@ -85,6 +85,14 @@ IDLE = (
 )
 """A connection that says nothing, or on which nothing is asked, is closed, so that others find room."""
 
+PENDING = (
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+)
+"""Calls that have arrived and were not taken up. Beyond it gRPC cancels some, whoever made them, without a reason; by
+default from 1,000 on, which one client's burst reaches.
+"""
+
 COLLECTOR_THRESHOLDS = (10_000, 10, 1_000)
 """Of Python's cyclic garbage collector. A full collection looks at every row of the state, about 240 ms for 100,000
 locks, and by default it comes whenever they have grown by a quarter. Rows are in no cycles: what is dropped goes at
@@ -228,6 +236,7 @@ class _Node:
                 ("grpc.max_allowed_incoming_connections", connections(limits.connections_max)),
                 *KEEPALIVE,
                 *IDLE,
+                *PENDING,
             ]
         )
         authority, refusals = self._authority, Refusals()

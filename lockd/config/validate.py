@@ -23,7 +23,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "compact_entries": (100, 100_000_000),
     "compact_bytes": (MIB, 1024 * 1024 * MIB),
     "limits.message_bytes": (16 * 1024, 64 * MIB),
-    "limits.metadata_bytes": (0, MIB),
+    "limits.metadata_bytes": (0, 64 * 1024),
     "limits.reason_bytes": (0, 64 * 1024),
     "limits.owner_bytes": (64, 64 * 1024),
     "limits.name_bytes": (1, 512),

@@ -100,7 +100,7 @@ class Abuse:
         await self._unread("/grpc.health.v1.Health/Watch", pb.StatusRequest(), calls=20)
 
     async def unread_lists(self) -> None:
-        await self._unread("/lockd.v1.LockService/List", pb.ListRequest(limit=1000), calls=100)
+        await self._unread("/lockd.v1.LockService/List", pb.ListRequest(limit=1000), calls=25)
 
     async def _unread(self, path: str, request: Any, *, calls: int) -> None:
         """A window of no bytes: the node may send nothing."""

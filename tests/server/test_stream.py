@@ -79,9 +79,9 @@ def test_every_operation_is_answered_under_its_id():
 
 def test_what_ends_together_is_answered_in_one_message():
     async def scenario(node: Node) -> None:
-        async with node.stream(*(lock(number, f"name{number}") for number in range(100))) as talk:
+        async with node.stream(*(lock(number, f"name{number}") for number in range(50))) as talk:
             first = await talk.read()
-            assert len(first.results) == 100
+            assert len(first.results) == 50
 
     on_a_node(scenario)
 
