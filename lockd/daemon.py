@@ -49,6 +49,7 @@ from lockd.server.service import Service
 from lockd.server.standard import HEALTH, REFLECTION, Health, Reflection
 from lockd.server.stream import Streams
 from lockd.server.tls import ServerTls
+from lockd.server.unsent import Unsent
 from lockd.server.watch import Watches
 from lockd_client.proto import lockapi_pb2, lockd_pb2
 
@@ -239,11 +240,11 @@ class _Node:
                 *PENDING,
             ]
         )
-        authority, refusals = self._authority, Refusals()
+        authority, refusals, unsent = self._authority, Refusals(), Unsent(limits.unsent_bytes_max)
         addresses = {node.id: node.endpoint for node in self._config.nodes}
         cluster = ClusterService(self._replica, addresses, __version__, authority, refusals)
         service = Service(self._admission, rng)
-        self._streams = Streams(service, cluster, limits, authority, refusals)
+        self._streams = Streams(service, cluster, limits, authority, refusals, unsent)
         self._watches = Watches(self._feed, self._admission)
         services: dict[ServiceDescriptor, tuple[object, ...]] = {
             _LOCKD["LockService"]: (service, self._streams, self._watches),
@@ -251,7 +252,9 @@ class _Node:
             _LOCKD["ClusterService"]: (cluster,),
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
-        edge = Edge(Callers(authority, self._is_node), refusals, lambda: cluster.leader_address, limits.message_bytes)
+        edge = Edge(
+            Callers(authority, self._is_node), refusals, lambda: cluster.leader_address, limits.message_bytes, unsent
+        )
         names = tuple(descriptor.full_name for descriptor in services)
         self._health = Health(names, limits.watchers_max)
         standard: dict[ServiceDescriptor, tuple[object, ...]] = {

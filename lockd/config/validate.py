@@ -35,6 +35,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "limits.sessions_per_caller_max": (1, 1_000_000),
     "limits.calls_per_caller_max": (1, 1_000_000),
     "limits.waits_per_caller_max": (1, 1_000_000),
+    "limits.unsent_bytes_max": (MIB, 1024 * MIB),
     "limits.records_per_caller_max": (1000, 100_000_000),
     "limits.tokens_max": (1, 100_000),
     "limits.connections_max": (10, 1_000_000),
