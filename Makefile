@@ -67,6 +67,10 @@ bench: $(STAMP)  ## measure one lock and fail-over, about a minute; ARGS: for be
 bench-many: $(STAMP)  ## measure 100,000 held locks and their end, under two minutes; ARGS: --locks, --sessions
 	@$(BIN)/python bench/many_locks.py $(ARGS)
 
+.PHONY: bench-greedy
+bench-greedy: $(STAMP)  ## measure what a caller that asks for all does to another one, about two minutes; ARGS: --kind
+	@$(BIN)/python bench/greedy.py $(ARGS)
+
 .PHONY: lint
 lint: $(STAMP)  ## style, types, who imports whom, generated code
 	$(BIN)/ruff check
