@@ -190,8 +190,8 @@ class _Node:
         self._tls = _server_tls(config, self._renewal.material)
         self._moving: asyncio.Task[None] | None = None
         self._server = self._make_server(rng)
-        self._known: frozenset[int] = frozenset()
-        """The tokens of the log, when it was looked at last."""
+        self._revoked = 0
+        """Tokens of the log, when it was looked at last."""
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -376,11 +376,12 @@ class _Node:
 
     def _end_unknown_callers(self) -> None:
         """Streams and watches of tokens that were revoked. What they ask for is refused anyway."""
-        known = frozenset(self._replica.state.credentials)
-        if not self._known <= known:
+        state = self._replica.state
+        revoked = state.scalars.last_credential - len(state.credentials)
+        if revoked != self._revoked:
+            self._revoked = revoked
             self._streams.end_unknown()
             self._watches.end_unknown()
-        self._known = known
 
     # -- stop
 
