@@ -54,6 +54,10 @@ simulate: $(STAMP)  ## 500 simulated clusters in trouble; ARGS: --first SEED --s
 mutants: $(STAMP)  ## switch the defences off, one at a time, and see the simulator find each
 	@$(BIN)/python -m tests.simulation.run --hunt --seeds 1000 $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(STAMP)  ## ten minutes of bad input for each surface; ARGS: --surface rpc|peers|disk|connections --seconds N --seed N
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
+
 .PHONY: bench
 bench: $(STAMP)  ## measure one lock and fail-over, about a minute; ARGS: for bench/one_lock.py, such as --rounds
 	@$(BIN)/python bench/one_lock.py $(ARGS)
@@ -62,6 +66,10 @@ bench: $(STAMP)  ## measure one lock and fail-over, about a minute; ARGS: for be
 .PHONY: bench-many
 bench-many: $(STAMP)  ## measure 100,000 held locks and their end, under two minutes; ARGS: --locks, --sessions
 	@$(BIN)/python bench/many_locks.py $(ARGS)
+
+.PHONY: bench-greedy
+bench-greedy: $(STAMP)  ## measure what a caller that asks for all does to another one, about two minutes; ARGS: --kind
+	@$(BIN)/python bench/greedy.py $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## style, types, who imports whom, generated code
@@ -85,5 +93,5 @@ proto:  ## make the generated code again from lockd/proto/*.proto
 .PHONY: clean
 clean:  ## remove the environments, the state of make run, and caches
 	rm -rf $(VENV) $(STATE) .proto-venv build dist pyclient/build pyclient/dist *.egg-info pyclient/*.egg-info
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .import_linter_cache
 	find lockd pyclient tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -49,6 +49,7 @@ from lockd.server.service import Service
 from lockd.server.standard import HEALTH, REFLECTION, Health, Reflection
 from lockd.server.stream import Streams
 from lockd.server.tls import ServerTls
+from lockd.server.unsent import Unsent
 from lockd.server.watch import Watches
 from lockd_client.proto import lockapi_pb2, lockd_pb2
 
@@ -84,6 +85,14 @@ IDLE = (
     ("grpc.max_connection_idle_ms", 300_000),
 )
 """A connection that says nothing, or on which nothing is asked, is closed, so that others find room."""
+
+PENDING = (
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+)
+"""Calls that have arrived and were not taken up. Beyond it gRPC cancels some, whoever made them, without a reason; by
+default from 1,000 on, which one client's burst reaches.
+"""
 
 COLLECTOR_THRESHOLDS = (10_000, 10, 1_000)
 """Of Python's cyclic garbage collector. A full collection looks at every row of the state, about 240 ms for 100,000
@@ -228,13 +237,14 @@ class _Node:
                 ("grpc.max_allowed_incoming_connections", connections(limits.connections_max)),
                 *KEEPALIVE,
                 *IDLE,
+                *PENDING,
             ]
         )
-        authority, refusals = self._authority, Refusals()
+        authority, refusals, unsent = self._authority, Refusals(), Unsent(limits.unsent_bytes_max)
         addresses = {node.id: node.endpoint for node in self._config.nodes}
         cluster = ClusterService(self._replica, addresses, __version__, authority, refusals)
         service = Service(self._admission, rng)
-        self._streams = Streams(service, cluster, limits, authority, refusals)
+        self._streams = Streams(service, cluster, limits, authority, refusals, unsent)
         self._watches = Watches(self._feed, self._admission)
         services: dict[ServiceDescriptor, tuple[object, ...]] = {
             _LOCKD["LockService"]: (service, self._streams, self._watches),
@@ -242,7 +252,9 @@ class _Node:
             _LOCKD["ClusterService"]: (cluster,),
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
-        edge = Edge(Callers(authority, self._is_node), refusals, lambda: cluster.leader_address, limits.message_bytes)
+        edge = Edge(
+            Callers(authority, self._is_node), refusals, lambda: cluster.leader_address, limits.message_bytes, unsent
+        )
         names = tuple(descriptor.full_name for descriptor in services)
         self._health = Health(names, limits.watchers_max)
         standard: dict[ServiceDescriptor, tuple[object, ...]] = {

@@ -44,7 +44,9 @@ NO_ANSWERS: dict[type, Reason] = {
 
 _READS = (c.IsLocked, c.Get, c.ListHolds, c.CheckToken, c.ListRegistered, c.ListCredentials)
 _FREEING = (c.Release, c.Cancel, c.Renew, c.KeepAlive, c.CloseSession, c.RevokeCredential)
-_RECORDED = (c.Acquire, c.OpenSession, c.Release, c.CreateCredential)
+_RECORDED = (c.Acquire, c.OpenSession, c.Release, c.Cancel, c.CreateCredential)
+
+_Recorded = c.Acquire | c.OpenSession | c.Release | c.Cancel | c.CreateCredential
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,11 @@ class Caller:
     timeout_s: float | None = None
     identity: str = ""
     credential: str = ""
+
+    @property
+    def key(self) -> str:
+        """Whose room a call takes: where nobody is asked who they are, each connection counts as a caller."""
+        return self.identity or self.peer
 
 
 OWN_ID_YOUNG_S = 200.0
@@ -77,7 +84,7 @@ class Admission:
         self.replica, self.limits, self.authority = replica, limits, authority
         self.is_stopping = False
         self._in_work: Counter[str] = Counter()
-        """Calls of this node by identity, each by its weight; those that wait for locks are not among them."""
+        """Calls of this node by their callers' keys, and by weight; those that wait for locks are not among them."""
         self._waiting: Counter[str] = Counter()
         """Those."""
 
@@ -123,7 +130,7 @@ class Admission:
 
     def has_room(self, caller: Caller) -> bool:
         """Whether the caller's next call would be taken in. To be asked again a little later where it would not."""
-        return self._in_work[caller.identity] < self.limits.calls_per_caller_max
+        return self._in_work[caller.key] < self.limits.calls_per_caller_max
 
     def read_stale(self, make: Make, caller: Caller) -> o.Outcome:
         """From what this node has applied. Raises Refused."""
@@ -145,28 +152,29 @@ class Admission:
         self.authority.check(caller.credential, command)
         bounds.check(command, self.limits)
         room = 2 if isinstance(command, _FREEING) else 1
-        check_limit("calls_per_caller_max", self._in_work[caller.identity], room * self.limits.calls_per_caller_max)
+        check_limit("calls_per_caller_max", self._in_work[caller.key], room * self.limits.calls_per_caller_max)
         if isinstance(command, _RECORDED):
-            self._check_tables(command, room)
+            self._check_tables(command, caller, room)
 
-    def _check_tables(self, command: c.Acquire | c.OpenSession | c.Release | c.CreateCredential, room: int) -> None:
+    def _check_tables(self, command: _Recorded, caller: Caller, room: int) -> None:
         """An id on record takes no new place."""
         try:
-            self._check_places(command, room)
+            self._check_places(command, caller, room)
         except Refused:
-            if command.request.key not in self.replica.state.records:
+            key = command.key if isinstance(command, c.Cancel) else command.request.key
+            if key not in self.replica.state.records:
                 raise
 
-    def _check_places(self, command: c.Acquire | c.OpenSession | c.Release | c.CreateCredential, room: int) -> None:
-        state, limits = self.replica.state, self.limits
-        caller = command.request.key.caller
-        check_limit("records_per_caller_max", state.records_of(caller), room * limits.records_per_caller_max)
+    def _check_places(self, command: _Recorded, caller: Caller, room: int) -> None:
+        state, limits, identity = self.replica.state, self.limits, caller.identity
+        on_record = state.records_of(identity) + state.marks_of(identity)
+        check_limit("records_per_caller_max", on_record, room * limits.records_per_caller_max)
         if isinstance(command, c.OpenSession):
-            check_limit("sessions_per_caller_max", state.sessions_of(caller), limits.sessions_per_caller_max)
+            check_limit("sessions_per_caller_max", state.sessions_of(identity), limits.sessions_per_caller_max)
         elif isinstance(command, c.CreateCredential):
             check_limit("tokens_max", len(state.credentials), limits.tokens_max)
         elif isinstance(command, c.Acquire) and command.wait_ms:
-            check_limit("waits_per_caller_max", self._waiting[caller], limits.waits_per_caller_max)
+            check_limit("waits_per_caller_max", self._waiting[caller.key], limits.waits_per_caller_max)
             for name, _ in command.wants:
                 check_limit("waiters_per_name_max", state.waiters_of(name), limits.waiters_per_name_max)
             if command.session:
@@ -216,9 +224,9 @@ class Pending:
 
     def send(self) -> None:
         """Raises Refused."""
-        credential = self._caller.credential
+        caller = self._caller
         calls = self._admission.replica.calls
-        self._call = calls.submit(self._admitted, self._hear, *self._patience, credential)
+        self._call = calls.submit(self._admitted, self._hear, *self._patience, caller.credential, caller.key)
         self._count(self._admission._in_work)
 
     def leave(self) -> None:
@@ -252,13 +260,13 @@ class Pending:
     def _count(self, counter: Counter[str] | None) -> None:
         """There, and nowhere else."""
         before, self._counter = self._counter, counter
-        identity, in_work = self._caller.identity, self._admission._in_work
+        key, in_work = self._caller.key, self._admission._in_work
         if before is not None:
-            before[identity] -= self._weight if before is in_work else 1
-            if not before[identity]:
-                del before[identity]
+            before[key] -= self._weight if before is in_work else 1
+            if not before[key]:
+                del before[key]
         if counter is not None:
-            counter[identity] += self._weight if counter is in_work else 1
+            counter[key] += self._weight if counter is in_work else 1
 
     def _hear(self, outcome: o.Outcome | RaftError) -> None:
         if isinstance(outcome, o.Queued):

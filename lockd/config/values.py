@@ -81,6 +81,8 @@ class Limits:
     wait for locks do not count."""
     waits_per_caller_max: int = 10_000
     """Calls of one caller that wait for locks through this node."""
+    unsent_bytes_max: int = 32 * 1024 * 1024
+    """Of answers to one caller that it has not read yet. Beyond it nothing more is done for it."""
     records_per_caller_max: int = 1_000_000
     """Request ids on record. Unlocking may go up to twice these two, so that what is held can be freed."""
     tokens_max: int = 1000

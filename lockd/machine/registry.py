@@ -40,4 +40,4 @@ def list_registered(state: State, ask: ListRegistered) -> Registered:
         return Registered(ask.kind, ((id, ask.name),) if id else ())
     found = [(id, entry.name) for id, entry in state.registry.items() if entry.kind is ask.kind and id > ask.after]
     page = found[: ask.limit]
-    return Registered(ask.kind, tuple(page), page[-1][0] if len(found) > len(page) else 0)
+    return Registered(ask.kind, tuple(page), page[-1][0] if page and len(found) > len(page) else 0)

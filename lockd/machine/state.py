@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from .bounds import Bounds
-from .commands import Agent, Key, Kind, Mode
+from .commands import Agent, Key, Kind
+from .invariants import broken
 from .locks import NO_LOCK, NO_USE, Lock, Use
 from .tables import (
     TABLES,
@@ -60,6 +61,7 @@ class State:
         self._owners: Counter[str] = Counter()
         self._sessions: Counter[str] = Counter()
         self._records: Counter[str] = Counter()
+        self._marks: Counter[str] = Counter()
         self.lease_ends: Bounds[int] = Bounds()
         self.wait_ends: Bounds[tuple[int, Key]] = Bounds()
         self.delay_ends: Bounds[tuple[str, str]] = Bounds()
@@ -152,6 +154,10 @@ class State:
 
     def records_of(self, caller: str) -> int:
         return self._records[caller]
+
+    def marks_of(self, caller: str) -> int:
+        """Of the caller's clients, each with the ranges that it said are answered."""
+        return self._marks[caller]
 
     @property
     def sessions_count(self) -> int:
@@ -308,11 +314,14 @@ class State:
 
     def put_mark(self, mark: Mark) -> None:
         key = MarkKey(mark.caller, mark.client)
+        before = self.marks.get(key)
+        self._marks[key.caller] += _places(mark) - (_places(before) if before else 0)
         self.marks[key] = mark
         self.mark_ends.put(key, mark.until_ms)
         self._touched["marks", key] = None
 
     def drop_mark(self, key: MarkKey) -> None:
+        self._marks[key.caller] -= _places(self.marks[key])
         del self.marks[key]
         self.mark_ends.drop(key)
         self._touched["marks", key] = None
@@ -404,70 +413,9 @@ class State:
         if not self._owners[owner]:
             del self._owners[owner]
 
-    # -- checking
-
     def invariants(self) -> Iterator[str]:
         """What is broken, in words. Nothing, unless the machine or its store has a fault."""
-        yield from self._holds_invariants()
-        yield from self._waiters_invariants()
-        yield from self._others_invariants()
-        wants = [want for hold in self.holds.values() for want in hold.wants]
-        wants += [want for waiter in self.waiters.values() for want in waiter.wants]
-        names = {want.name for want in wants} | {delay.name for delay in self.delays.values()}
-        if self._names != sorted(names) or set(self._locks) != names:
-            yield "the name index differs from the locks"
-
-    def _holds_invariants(self) -> Iterator[str]:
-        for token, hold in self.holds.items():
-            if token != hold.token or not 0 < token <= self.scalars.last_token:
-                yield f"hold {token} has a token that was not given out"
-            if hold.lease and hold.lease not in self.leases:
-                yield f"hold {token} names lease {hold.lease}, which is gone"
-            elif hold.lease and self.leases[hold.lease].is_session != bool(hold.session):
-                yield f"hold {token} names lease {hold.lease}, which is of another kind"
-            if hold.count < 1:
-                yield f"hold {token} has a count of {hold.count}"
-        for name, lock in self._locks.items():
-            modes = list(lock.holders.values())
-            if Mode.EXCLUSIVE in modes and len(modes) > 1:
-                yield f"{name!r} is held exclusively and once more"
-
-    def _waiters_invariants(self) -> Iterator[str]:
-        for key, waiter in self.waiters.items():
-            if key != waiter.key or not 0 < waiter.arrival <= self.scalars.last_arrival:
-                yield f"waiter {key} has an arrival number that was not given out"
-            if waiter.session and waiter.session not in self.leases:
-                yield f"waiter {key} waits in session {waiter.session}, which is gone"
-            if not waiter.session and NodeKey(waiter.call.node, waiter.call.life) not in self.nodes:
-                yield f"waiter {key} is parked by a node without a lease"
-            record = self.records.get(key)
-            if record is None or record.outcome != "Queued" or record.until_ms:
-                yield f"waiter {key} has no lasting request record"
-        for name, lock in self._locks.items():
-            if list(lock.queue.values()) != sorted(lock.queue.values()):
-                yield f"the queue of {name!r} is out of order"
-
-    def _others_invariants(self) -> Iterator[str]:
-        for id, lease in self.leases.items():
-            if id != lease.id or not 0 < id <= self.scalars.last_lease:
-                yield f"lease {id} has an id that was not given out"
-            if not lease.is_session and len(self.on_lease(id).holds) != 1:
-                yield f"lease {id} belongs to no hold"
-        for key, record in self.records.items():
-            if record.until_ms:
-                continue
-            if record.outcome == "Granted" and record.token not in self.holds:
-                yield f"request record {key} waits for a hold that is gone"
-            elif record.outcome == "Queued" and key not in self.waiters:
-                yield f"request record {key} waits for a waiter that is gone"
-            elif record.outcome not in ("Granted", "Queued"):
-                yield f"request record {key} would last for ever"
-        if len(self._registered) != len(self.registry):
-            yield "two entries of the registry share one name"
-        if len(self._secrets) != len(self.credentials):
-            yield "two credentials share one secret"
-        if any(id != row.id or id > self.scalars.last_credential for id, row in self.credentials.items()):
-            yield "a credential has an id that was not given out"
+        return broken(self)
 
 
 _PUT = {
@@ -482,6 +430,10 @@ _PUT = {
     "registry": "put_entry",
     "credentials": "put_credential",
 }
+
+
+def _places(mark: Mark) -> int:
+    return 1 + len(mark.answered.ranges)
 
 
 def _ordered(key: Any) -> Any:

@@ -96,16 +96,23 @@ class Calls:
     # -- callers
 
     def submit(
-        self, make: Make, done: Done, timeout_s: float | None, parked_s: float | None = 0.0, credential: str = ""
+        self,
+        make: Make,
+        done: Done,
+        timeout_s: float | None,
+        parked_s: float | None = 0.0,
+        credential: str = "",
+        lane: str = "",
     ) -> Call:
         """Registers a call. What `make` raises is raised, and nothing is registered.
 
         done: is given Queued once where the call parks, then the outcome, NoLeader if the command never left
         this node, OutcomeUnknown if it did and no answer came in time, or NodeStopping.
         timeout_s: from now. parked_s: once the call has parked, from then on instead; 0: timeout_s goes on. None: no
-        bound. credential: whose command it is; empty for the node's own, and where nobody is asked.
+        bound. credential: whose command it is; empty for the node's own, and where nobody is asked. lane: with whom it
+        takes turns (proposals.py).
         """
-        return self._submit(make, done, timeout_s, parked_s, credential).call
+        return self._submit(make, done, timeout_s, parked_s, credential, lane).call
 
     async def propose(
         self, make: Make, timeout_s: float | None, parked_s: float | None = 0.0, credential: str = ""
@@ -151,7 +158,13 @@ class Calls:
             parked.done(NodeStopping("this node is stopping; ask another one with the same request id"))
 
     def _submit(
-        self, make: Make, done: Done, timeout_s: float | None, parked_s: float | None = 0.0, credential: str = ""
+        self,
+        make: Make,
+        done: Done,
+        timeout_s: float | None,
+        parked_s: float | None = 0.0,
+        credential: str = "",
+        lane: str = "",
     ) -> Parked:
         self._number += 1
         call = Call(self.node, self.life, self._number)
@@ -160,7 +173,7 @@ class Calls:
         if isinstance(command, Acquire):
             self._open_node()
             key = None if command.session else command.request.key
-        parked = Parked(call, proposal(command, codec.encode_command(command), credential), done, key, parked_s)
+        parked = Parked(call, proposal(command, codec.encode_command(command), credential, lane), done, key, parked_s)
         if timeout_s is not None:
             parked.timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, parked)
         self._parked[call.number] = self._unsent[call.number] = parked

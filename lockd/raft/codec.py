@@ -257,8 +257,10 @@ def decode_command(data: bytes) -> c.Command:
     return _decoding(data, _command)
 
 
-COMMAND_BYTES_MAX = 1024 * 1024
-"""Of a proposal. The largest that admission lets through has 64 names and a few texts, a tenth of it."""
+COMMAND_BYTES_MAX = 2 * 1024 * 1024 - 1024
+"""Of a proposal. It must fit into an entry of its own (engine.ENTRY_BYTES_MAX); by default admission lets a twentieth
+of it through.
+"""
 
 
 def decode_proposal(data: bytes, peer: int) -> c.Command:

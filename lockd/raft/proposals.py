@@ -36,17 +36,16 @@ class Proposal(NamedTuple):
     """By which its caller is known; empty where nobody is asked, and for the node's own."""
     weight: int = 1
     lane: str = ""
-    """A caller's commands are in that of its credential."""
+    """With whom it takes turns: a caller's commands with those of other callers."""
 
 
-def proposal(command: Command, encoded: bytes, credential: str) -> Proposal:
+def proposal(command: Command, encoded: bytes, credential: str, lane: str) -> Proposal:
+    """lane: of a caller's command."""
     match command:
         case OpenNode():
             lane = FIRST
         case Withdraw() | Barrier():
             lane = NODES
-        case _:
-            lane = credential
     return Proposal(encoded, credential, weight(command), lane)
 
 

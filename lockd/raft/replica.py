@@ -308,7 +308,7 @@ class Replica:
             except CodecError as error:
                 log.warning("proposal dropped", peer=peer, error=str(error))
                 continue
-            proposed = proposal(command, encoded, credential)
+            proposed = proposal(command, encoded, credential, lane=credential or f"node {peer}")
             if self._open.size(proposed.lane) > OPEN_BYTES_MAX:
                 log.warning("proposal dropped: too many wait for the log", peer=peer)
             else:

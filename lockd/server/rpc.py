@@ -17,6 +17,7 @@ from lockd.access.refusal import Reason, Refused
 
 from .callers import Callers, Context
 from .status import CODES, LEADER_TRAILER, REASON_TRAILER, number
+from .unsent import Unsent
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Edge:
     leader_address: Callable[[], str]
     message_bytes: int
     """The longest request that is looked at."""
+    unsent: Unsent
 
 
 def generic_handler(
@@ -67,14 +69,13 @@ def _implementation(method: MethodDescriptor, implementations: tuple[object, ...
 
 def _method_handler(method: MethodDescriptor, implementation: Any, edge: Edge) -> "grpc.RpcMethodHandler[Any, Any]":
     decode = _deserializer(method, edge.message_bytes)
+    # Serializers that are missing leave bytes as they are.
     if not method.server_streaming:
         return grpc.unary_unary_rpc_method_handler(
-            _answering(implementation, method, edge), request_deserializer=decode, response_serializer=_encode
+            _answering(implementation, method, edge), request_deserializer=decode, response_serializer=None
         )
     make = grpc.stream_stream_rpc_method_handler if method.client_streaming else grpc.unary_stream_rpc_method_handler
-    return make(  # the serializer that is missing leaves bytes as they are
-        _streaming(implementation, method, edge), request_deserializer=decode, response_serializer=None
-    )
+    return make(_streaming(implementation, method, edge), request_deserializer=decode, response_serializer=None)
 
 
 def _deserializer(method: MethodDescriptor, bytes_max: int) -> Callable[[bytes], Message | Refused]:
@@ -97,10 +98,6 @@ def _deserializer(method: MethodDescriptor, bytes_max: int) -> Callable[[bytes],
     return deserialize
 
 
-def _encode(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
 def _decoded(request: Any) -> Any:
     """Raises Refused."""
     if isinstance(request, Refused):
@@ -112,7 +109,8 @@ def _answering(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
     async def answer(request: Any, context: Context) -> Any:
         try:
             caller = edge.callers.caller(context, _timeout_s(context))
-            response = await implementation(_decoded(request), caller)
+            edge.unsent.check(caller.key)
+            response = (await implementation(_decoded(request), caller)).SerializeToString()
         except Refused as refused:
             await _refuse(context, refused, edge)
         except Exception as error:  # the edge: the caller is told that it failed, the log has the rest
@@ -120,9 +118,15 @@ def _answering(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
             await _fail(context, error)
         if leader := edge.leader_address():
             context.set_trailing_metadata(((LEADER_TRAILER, leader),))
+        _count_until_sent(context, edge.unsent, caller.key, len(response))
         return response
 
     return answer
+
+
+def _count_until_sent(context: Context, unsent: Unsent, key: str, size: int) -> None:
+    unsent.add(key, size)
+    context.add_done_callback(lambda *_: unsent.drop(key, size))  # type: ignore[arg-type]  # the stub names its argument
 
 
 def _streaming(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any:

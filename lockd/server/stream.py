@@ -25,6 +25,7 @@ from .methods import BY_FIELD, Method
 from .rpc import Receive, Send
 from .service import Service
 from .status import CODES, number
+from .unsent import Unsent
 
 log = structlog.get_logger(__name__)
 
@@ -51,9 +52,15 @@ class Streams:
     """Those that are open on this node."""
 
     def __init__(
-        self, service: Service, cluster: ClusterService, limits: Limits, authority: Authority, refusals: Refusals
+        self,
+        service: Service,
+        cluster: ClusterService,
+        limits: Limits,
+        authority: Authority,
+        refusals: Refusals,
+        unsent: Unsent,
     ) -> None:
-        self._service, self._cluster, self._limits = service, cluster, limits
+        self._service, self._cluster, self._limits, self._unsent = service, cluster, limits, unsent
         self._authority, self._refusals = authority, refusals
         self._open: set[_Stream] = set()
         self._is_ending = False
@@ -64,7 +71,9 @@ class Streams:
             raise Refused(Reason.STOPPING)
         self._authority.check_known(caller.credential)
         check_limit("streams_max", len(self._open), self._limits.streams_max)
-        stream = _Stream(self._service, self._cluster, self._limits, self._refusals, caller, receive, send)
+        stream = _Stream(
+            self._service, self._cluster, self._limits, self._refusals, self._unsent, caller, receive, send
+        )
         self._open.add(stream)
         try:
             await stream.run()
@@ -97,12 +106,13 @@ class _Stream:
         cluster: ClusterService,
         limits: Limits,
         refusals: Refusals,
+        unsent: Unsent,
         caller: Caller,
         receive: Receive,
         send: Send,
     ) -> None:
         self._service, self._cluster, self.caller = service, cluster, caller
-        self._refusals = refusals
+        self._refusals, self._unsent_of_all = refusals, unsent
         self._receive, self._send = receive, send
         self._operations_max = limits.stream_operations_max
         self._in_flight: dict[int, Pending] = {}
@@ -127,6 +137,7 @@ class _Stream:
             await self._write_all()
         finally:
             reader.cancel()
+            self._unsent_of_all.drop(self.caller.key, self._unsent)
             for pending in [*self._in_flight.values(), *(pending for _, pending in self._results if pending)]:
                 pending.leave()
 
@@ -165,8 +176,12 @@ class _Stream:
         if self._refused >= REFUSED_A_PAUSE:
             self._refused = 0
             await asyncio.sleep(REFUSED_PAUSE_S)
-        while not (self._is_read_to_end or self._service.has_room(self.caller)):  # noqa: ASYNC110  # any call's end makes
-            await asyncio.sleep(ROOM_S)  # room, and an event for each would cost more than looking
+        while not self._is_read_to_end and self._caller_is_full:  # noqa: ASYNC110  # any call's end may make room, and
+            await asyncio.sleep(ROOM_S)  # an event for each would cost more than looking
+
+    @property
+    def _caller_is_full(self) -> bool:
+        return not (self._service.has_room(self.caller) and self._unsent_of_all.has_room(self.caller.key))
 
     def _begin(self, operation: pb.Operation) -> None:
         id = operation.id
@@ -221,6 +236,7 @@ class _Stream:
         data = pb.StreamResponse(results=[result]).SerializeToString()
         self._results.append((data, undone_unsent))
         self._unsent += len(data)
+        self._unsent_of_all.add(self.caller.key, len(data))
         _ring(self._alarm)
 
     async def _write_all(self) -> None:
@@ -257,6 +273,7 @@ class _Stream:
         message = b"".join([data for data, _ in self._results[:taken]]) + self._leader_part()
         del self._results[:taken]
         self._unsent -= size
+        self._unsent_of_all.drop(self.caller.key, size)
         return message
 
     def _leader_part(self) -> bytes:

@@ -84,6 +84,27 @@ def test_full_records_refuse_new_locks_and_let_go_of_old_ones():
     assert isinstance(asker.ask(release(2, b"fourth")), o.Released)
 
 
+def test_cancelled_ids_and_marks_take_places_too():
+    """Both are kept for minutes, and cost whoever sends them nothing."""
+    asker = Asker(records_per_caller_max=2)
+    for id in (b"first", b"second", b"third", b"fourth"):
+        asker.ask(c.Cancel(call=CALL, key=request(id).key))
+    fifth = c.Cancel(call=CALL, key=request(b"fifth").key)
+    assert asker.refusal(fifth) == "records_per_caller_max: 4 of 4 are in use"
+    assert isinstance(asker.ask(c.Cancel(call=CALL, key=request(b"first").key)), o.Cancelled)
+
+
+def test_what_a_client_says_is_answered_takes_places_by_its_ranges():
+    asker = Asker(records_per_caller_max=3)
+    key = c.Key(request(b"").key.caller, c.CLIENT_ID + bytes(16) + (1).to_bytes(8, "big"))
+    marked = c.Request(key, b"asked", 240_000, c.Answered(2, ((4, 5), (7, 8))))
+    wants = (c.Want("a", c.Mode.EXCLUSIVE),)
+    answered = asker.ask(c.Acquire(call=CALL, request=marked, wants=wants))
+    assert isinstance(answered, Refused)
+    assert answered.reason is Reason.ANSWERED
+    assert asker.refusal(acquire("b", b"second")) == "records_per_caller_max: 3 of 3 are in use"
+
+
 def test_waiters_of_a_name():
     asker = Asker(waiters_per_name_max=1)
     asker.ask(acquire("a", b"holder"))

@@ -69,3 +69,12 @@ def test_nothing_to_do_is_refused(program, option):
     )
     assert run.returncode == 2
     assert "at least 1" in run.stderr
+
+
+def test_greedy(tmp_path):
+    few = ("--rounds", "1", "--calls", "3", "--kind", "Lock on streams", "--kind", "Lock, unary")
+    text = printed("greedy.py", *few, "--folder", str(tmp_path))
+    table = rows(text)
+    assert all(float(cell) > 0 for cell in table["Lock on streams"] + table["Lock, unary"]), text
+    assert "refused of the greedy one" in text
+    assert list(tmp_path.iterdir()) == []

@@ -158,4 +158,4 @@ def test_what_reads_much_weighs_much(command, expected):
     ],
 )
 def test_what_a_node_does_for_those_who_left_takes_turns_with_callers(command, lane):
-    assert proposal(command, b"encoded", "token:1").lane == lane
+    assert proposal(command, b"encoded", "token:1", "token:1").lane == lane

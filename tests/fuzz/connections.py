@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
+import grpc
+
 from lockd_client.proto import lockd_pb2 as pb
 from tests.fuzz import frames
 from tests.fuzz.watching import Findings, Memory, Sentinel, Target
@@ -28,6 +30,8 @@ class Phase:
     name: str
     work: Callable[["Abuse"], Any]
     peers: bool = False
+    open_files_max: int = 0
+    """Of the node; 0: as many as we have."""
 
 
 class Abuse:
@@ -39,7 +43,9 @@ class Abuse:
         return max(1, int(count * self.scale))
 
     async def pause(self) -> None:
-        await asyncio.sleep(self.seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.seconds):
+                await asyncio.Event().wait()
 
     # -- phases
 
@@ -64,6 +70,21 @@ class Abuse:
             await self.pause()
             self.told.append(f"{len(writers)} channels")
 
+    async def few_descriptors(self) -> None:
+        """More connections than files that the node may have open, and enough writes for new ones of its store's."""
+        async with Target(f"127.0.0.1:{self.port}").aio_channel() as channel:
+            lock: Any = channel.unary_unary("/lockd.v1.LockService/Lock")
+            request = pb.LockRequest(name="fuzz/first", ttl_ms=2_000, metadata={"large": "x" * 4_000})
+            await lock(request.SerializeToString())
+            async with self._open(self.port, self.many(1_000), frames.OPENING) as writers:
+                until, count = time.monotonic() + self.seconds, 0
+                while time.monotonic() < until:
+                    count += 1
+                    request.name = f"fuzz/{count}"
+                    await lock(request.SerializeToString(), timeout=10.0)
+                still = sum(not writer.is_closing() for writer in writers)
+                self.told.append(f"{still} of {len(writers)} still open, {count} locks")
+
     async def churn(self) -> None:
         """Opened and gone."""
         until, count = time.monotonic() + self.seconds, 0
@@ -79,7 +100,7 @@ class Abuse:
         await self._unread("/grpc.health.v1.Health/Watch", pb.StatusRequest(), calls=20)
 
     async def unread_lists(self) -> None:
-        await self._unread("/lockd.v1.LockService/List", pb.ListRequest(limit=1000), calls=100)
+        await self._unread("/lockd.v1.LockService/List", pb.ListRequest(limit=1000), calls=25)
 
     async def _unread(self, path: str, request: Any, *, calls: int) -> None:
         """A window of no bytes: the node may send nothing."""
@@ -96,36 +117,35 @@ class Abuse:
                 pb.Operation(id=number, list=pb.ListRequest(limit=1000, consistency=pb.STALE)) for number in range(200)
             ]
         )
-        await self._endless(_WITHOUT_WINDOW, operations)
+        await self._endless(operations, connections=SLOW, reads=False)
 
     async def endless_streams(self) -> None:
         """Operations for ever, most of them beyond a limit; answers are read."""
         lock = pb.LockRequest(name="fuzz/held", wait_ms=-1)
         operations = pb.StreamRequest(operations=[pb.Operation(id=number, lock=lock) for number in range(15_000)])
-        await self._endless(frames.OPENING + _WINDOW, operations, connections=2)
+        await self._endless(operations, connections=2, reads=True)
 
-    async def _endless(self, opening: bytes, message: pb.StreamRequest, *, connections: int = SLOW) -> None:
-        body = message.SerializeToString()
-        framed = b"\x00" + len(body).to_bytes(4, "big") + body
-        parts = [framed[at : at + 16_384] for at in range(0, len(framed), 16_384)]
-        data = b"".join(frames.frame(frames.DATA, 0, 1, part) for part in parts)
-        headers = frames.frame(frames.HEADERS, frames.END_HEADERS, 1, frames.request("/lockd.v1.LockService/Stream"))
+    async def _endless(self, message: pb.StreamRequest, *, connections: int, reads: bool) -> None:
+        data, target = message.SerializeToString(), Target(f"127.0.0.1:{self.port}")
         sent = 0
 
-        async def push(writer: asyncio.StreamWriter) -> None:
+        async def push() -> None:
             nonlocal sent
-            with contextlib.suppress(ConnectionError):
-                while True:
-                    writer.write(data)
-                    await writer.drain()
-                    sent += 1
+            async with target.aio_channel() as channel:
+                call: Any = channel.stream_stream("/lockd.v1.LockService/Stream")()
+                reading = asyncio.create_task(_drain(call)) if reads else None
+                with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+                    while True:
+                        await call.write(data)
+                        sent += 1
+                if reading:
+                    reading.cancel()
 
-        async with self._open(self.port, self.many(connections), opening + headers) as writers:
-            pushing = [asyncio.create_task(push(writer)) for writer in writers]
-            await self.pause()
-            for task in pushing:
-                task.cancel()
-            await asyncio.gather(*pushing, return_exceptions=True)
+        pushing = [asyncio.create_task(push()) for _ in range(self.many(connections))]
+        await self.pause()
+        for task in pushing:
+            task.cancel()
+        await asyncio.gather(*pushing, return_exceptions=True)
         self.told.append(f"{sent} messages of {len(message.operations)} operations on {len(pushing)} connections")
 
     @contextlib.asynccontextmanager
@@ -150,6 +170,12 @@ class Abuse:
             await asyncio.gather(*reading, return_exceptions=True)
 
 
+async def _drain(call: Any) -> None:
+    with contextlib.suppress(grpc.RpcError):
+        while await call.read() is not grpc.aio.EOF:
+            pass
+
+
 async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
     """Frames are taken off the socket, settings and pings acknowledged; a window is never opened."""
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -163,13 +189,13 @@ async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, a
 
 
 _WITHOUT_WINDOW = frames.PREFACE + frames.frame(frames.SETTINGS, 0, 0, struct.pack(">HI", 4, 0))
-_WINDOW = frames.frame(frames.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**30))
 
 PHASES = [
     Phase("nothing", Abuse.nothing),
     Phase("idle", Abuse.idle),
     Phase("idle peers", Abuse.idle_peers, peers=True),
     Phase("channels", Abuse.channels),
+    Phase("few descriptors", Abuse.few_descriptors, open_files_max=256),
     Phase("churn", Abuse.churn),
     Phase("unread watches", Abuse.unread_watches),
     Phase("unread health", Abuse.unread_health),
@@ -189,6 +215,8 @@ def fuzz_phase(phase: Phase, cluster: Cluster, findings: Findings, seconds: floa
     """One phase against node 1 of a running cluster. Returns what was done, in words."""
     node = cluster.nodes[1]
     target = Target(node.endpoint)
+    findings.note({"phase": phase.name})
+    before = len(findings.found)
     sentinel = Sentinel(target, findings)
     memory = Memory(node.pid)
     try:
@@ -204,4 +232,6 @@ def fuzz_phase(phase: Phase, cluster: Cluster, findings: Findings, seconds: floa
     if most > RSS_MAX:
         findings.add(f"{phase.name}: {most >> 20} MiB of memory; the bound is {RSS_MAX >> 20}", {"phase": phase.name})
     p50, p99 = sentinel.percentiles()
+    if len(findings.found) > before:
+        told.append(f"{len(findings.found) - before} FINDINGS")
     return f"{phase.name} ({', '.join(told)}): p50 {p50:.1f} p99 {p99:.1f} ms, {memory}"

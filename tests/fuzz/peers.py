@@ -59,10 +59,10 @@ _contents: st.SearchStrategy[dict[str, Any]] = weighted(
     (
         6,
         st.lists(_commands.map(_of_node), max_size=8).map(
-            lambda commands: {"propose": {"commands": [_open_node, *commands]}}
+            lambda commands: {"propose": {"proposals": [{"command": each} for each in (_open_node, *commands)]}}
         ),
     ),
-    (1, st.just({"propose": {"commands": [b"\x0a" + bytes(3) + b"x" * 3_000_000]}})),
+    (1, st.just({"propose": {"proposals": [{"command": b"\x0a" + bytes(3) + b"x" * 2_100_000}]}})),
     (2, fields(peers_pb2.NextNodeIdx.DESCRIPTOR).map(lambda content: {"next_node_idx": content})),
     (1, fields(peers_pb2.RequestVote.DESCRIPTOR).map(lambda content: {"request_vote": content})),
     (1, st.just({"response_vote": {}})),

@@ -83,7 +83,9 @@ def run_connections(
     chosen = [phase for phase in connections.PHASES if not phases or phase.name in phases]
     for place, phase in enumerate(chosen):
         size = 3 if phase.peers else 1
-        with running(folder / str(place), size, settings={"limits": LIMITS}) as cluster:
+        files = phase.open_files_max
+        under = ["prlimit", f"--nofile={files}:{files}"] if files else []
+        with running(folder / str(place), size, settings={"limits": LIMITS}, under=lambda _: under) as cluster:  # noqa: B023
             part = seconds / len(chosen)
             said.append(connections.fuzz_phase(phase, cluster, findings, part, scale))
             check_end(cluster, [*cluster.nodes], findings)

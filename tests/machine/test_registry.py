@@ -106,3 +106,9 @@ def test_one_is_found_by_its_name(machine):
     machine.entry(register(CLIENT, "ann"), register(RESOURCE, "jobs"))
     assert machine.run(registered(RESOURCE, name="jobs")) == Registered(RESOURCE, ((2, "jobs"),))
     assert machine.run(registered(RESOURCE, name="ann")) == Registered(RESOURCE, ())
+
+
+def test_a_page_of_none_is_empty_also_where_there_are_entries(machine):
+    """No edge asks for one; a member that does must not end whoever applies it."""
+    machine.run(register(CLIENT, "ann"))
+    assert machine.run(registered(CLIENT, limit=0)) == Registered(CLIENT, ())

@@ -73,7 +73,7 @@ def test_a_proposal_is_for_a_call_of_the_node_that_proposes_it():
 
 def test_a_proposal_fits_into_an_entry():
     large = acquire("a", owner="o" * codec.COMMAND_BYTES_MAX)
-    with pytest.raises(CodecError, match="a command of 10486.. bytes; the bound is 1048576"):
+    with pytest.raises(CodecError, match="a command of 20962.. bytes; the bound is 2096128"):
         codec.decode_proposal(codec.encode_command(large), NODE)
 
 
@@ -145,6 +145,10 @@ commands = st.one_of(
     st.builds(c.Get, call=calls, name=names, limit=st.sampled_from([0, 1, 2**32 - 1])),
     st.builds(c.ListHolds, call=calls, prefix=names, limit=st.sampled_from([0, 1, 2**32 - 1])),
     st.builds(c.Register, call=calls, kind=st.sampled_from(c.Kind), name=names),
+    st.builds(c.ListRegistered, call=calls, kind=st.sampled_from(c.Kind), after=numbers, limit=st.integers(0, 2)),
+    st.builds(c.IsLocked, call=calls, name=names),
+    st.builds(c.CheckToken, call=calls, name=names, token=numbers),
+    st.builds(c.Barrier, call=calls),
     st.builds(c.Unregister, call=calls, kind=st.sampled_from(c.Kind), id=st.integers(0, 3)),
 )
 

@@ -24,6 +24,7 @@ from lockd.server.methods import ACCESS_METHODS
 from lockd.server.rpc import Edge, generic_handler
 from lockd.server.service import Service
 from lockd.server.stream import Streams
+from lockd.server.unsent import Unsent
 from lockd.server.watch import Watches
 from lockd_client.proto import lockapi_pb2, lockapi_pb2_grpc, lockd_pb2_grpc
 from lockd_client.proto import lockd_pb2 as pb
@@ -66,12 +67,12 @@ class Node:
         self.admission = Admission(self.replica, limits, self.authority)
         self.feed = Feed(0, limits.events_kept_max, limits.watchers_max)
         self.replica.news.publish = self.feed.publish
-        self.refusals = Refusals()
+        self.refusals, self.unsent = Refusals(), Unsent(limits.unsent_bytes_max)
         addresses = {1: "127.0.0.1:2080", 2: "127.0.0.1:2090"}
         cluster = ClusterService(self.replica, addresses, "0.0.0", self.authority, self.refusals)
         service = Service(self.admission, random.Random(2))
         access = Service(self.admission, random.Random(4), ACCESS_METHODS)
-        self.streams = Streams(service, cluster, limits, self.authority, self.refusals)
+        self.streams = Streams(service, cluster, limits, self.authority, self.refusals, self.unsent)
         self.watches = Watches(self.feed, self.admission)
         services: list[tuple[Any, tuple[object, ...]]] = [
             (
@@ -83,7 +84,8 @@ class Node:
             (lockapi_pb2.DESCRIPTOR.services_by_name["Locking"], (Locking(self.admission, random.Random(3)),)),
         ]
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        edge = Edge(Callers(self.authority), self.refusals, lambda: cluster.leader_address, limits.message_bytes)
+        callers = Callers(self.authority)
+        edge = Edge(callers, self.refusals, lambda: cluster.leader_address, limits.message_bytes, self.unsent)
         self.server.add_generic_rpc_handlers(
             tuple(generic_handler(service, parts, edge) for service, parts in services)
         )

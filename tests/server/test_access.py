@@ -276,3 +276,24 @@ def test_a_message_over_the_limit_is_named():
         assert node.refusals.counts["message_bytes"] == 1
 
     on_a_node(scenario, message_bytes=16 * 1024)
+
+
+def test_who_reads_no_answers_is_answered_no_more():
+    """Unread ones wait in this node's memory."""
+
+    async def scenario(node: Node) -> None:
+        node.unsent.add("ci", 2**20 + 1)
+        with pytest.raises(Refusal, match="LIMIT_REACHED: unsent_bytes_max: 1048577 bytes"):
+            await ask(node, CI, "Get", name="ci/a")
+        assert (await ask(node, READER, "Get", name="a")).clock_ms >= 0, "others are answered"
+        stream = Talk(node.locks.Stream(metadata=bearer(CI)))
+        await stream.send(pb.Operation(id=1, is_locked=pb.IsLockedRequest(name="ci/a")))
+        reading = asyncio.ensure_future(stream.result())
+        assert (await ask(node, READER, "Get", name="a")).clock_ms >= 0
+        assert not reading.done()
+        node.unsent.drop("ci", 2**20 + 1)
+        assert (await reading).is_locked.clock_ms >= 0
+        stream.call.cancel()
+        await async_eventually(lambda: not node.unsent._bytes, WITHIN_S)
+
+    on_a_node(scenario, unsent_bytes_max=2**20)

@@ -13,6 +13,7 @@ from lockd.access.authority import Authority
 from lockd.config import Limits
 from lockd.machine.state import State
 from lockd.server import stream as module
+from lockd.server.unsent import Unsent
 from lockd_client.proto import lockd_pb2 as pb
 from tests.eventually import async_eventually
 from tests.server.node import WITHIN_S, Node, Refusal, Talk, running
@@ -79,9 +80,9 @@ def test_every_operation_is_answered_under_its_id():
 
 def test_what_ends_together_is_answered_in_one_message():
     async def scenario(node: Node) -> None:
-        async with node.stream(*(lock(number, f"name{number}") for number in range(100))) as talk:
+        async with node.stream(*(lock(number, f"name{number}") for number in range(50))) as talk:
             first = await talk.read()
-            assert len(first.results) == 100
+            assert len(first.results) == 50
 
     on_a_node(scenario)
 
@@ -273,6 +274,10 @@ def test_a_message_of_many_operations_leaves_others_their_turns():
             seen.add(turns)
             return pb.StatusResponse()
 
+    class Roomy:
+        def has_room(self, caller: Caller) -> bool:
+            return True
+
     async def run() -> None:
         nonlocal turns
         status = [pb.Operation(id=id, status=pb.StatusRequest()) for id in range(count)]
@@ -286,9 +291,9 @@ def test_a_message_of_many_operations_leaves_others_their_turns():
             answered.append(data)
 
         everybody = Authority(None, State)
-        no_service: Any = None  # nothing is asked of it
+        no_service: Any = Roomy()
         looking: Any = Looking()
-        streams = module.Streams(no_service, looking, Limits(), everybody, Refusals())
+        streams = module.Streams(no_service, looking, Limits(), everybody, Refusals(), Unsent(1024 * 1024))
         stream = asyncio.ensure_future(streams.Stream(receive, Caller("test"), send))
         while not stream.done():
             turns += 1
@@ -305,10 +310,11 @@ def test_a_stream_that_met_a_limit_is_not_read_again_at_once(monkeypatch):
 
     async def scenario(node: Node) -> None:
         await node.lock("held")
-        async with node.stream(lock(1, "held", wait_ms=-1), lock(2, "more")) as talk:
-            results = await talk.results(2)
+        more = [lock(id, "more") for id in range(2, 2 + module.REFUSED_A_PAUSE)]
+        async with node.stream(lock(1, "held", wait_ms=-1), *more) as talk:
+            results = await talk.results(1 + len(more))
             assert error(results[2])[1] == "LIMIT_REACHED"
-            await talk.send(pb.Operation(id=3, status=pb.StatusRequest()))
+            await talk.send(pb.Operation(id=99, status=pb.StatusRequest()))
             answer = asyncio.ensure_future(talk.result())
             for _ in range(20):
                 await node.get("held")
