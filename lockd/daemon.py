@@ -253,7 +253,11 @@ class _Node:
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
         edge = Edge(
-            Callers(authority, self._is_node), refusals, lambda: cluster.leader_address, limits.message_bytes, unsent
+            Callers(authority, lambda: self._replica.is_current, self._is_node),
+            refusals,
+            lambda: cluster.leader_address,
+            limits.message_bytes,
+            unsent,
         )
         names = tuple(descriptor.full_name for descriptor in services)
         self._health = Health(names, limits.watchers_max)

@@ -23,9 +23,12 @@ def nobody(_names: frozenset[str]) -> bool:
 
 
 class Callers:
-    def __init__(self, authority: Authority, is_node: IsNode = nobody) -> None:
-        """is_node: whether a certificate with these subject alternative names is a member's."""
-        self._authority, self._is_node = authority, is_node
+    def __init__(self, authority: Authority, is_current: Callable[[], bool], is_node: IsNode = nobody) -> None:
+        """is_current: whether this node knows all tokens that there are, but for those of the last moment.
+
+        is_node: whether a certificate with these subject alternative names is a member's.
+        """
+        self._authority, self._is_current, self._is_node = authority, is_current, is_node
 
     def caller(self, context: Context, timeout_s: float | None = None) -> Caller:
         """Raises Refused."""
@@ -38,13 +41,24 @@ class Callers:
             return self._authority.of_certificate(certificate) if certificate else Identity()
         secret = _secret(context)
         if secret:
-            return self._authority.of_secret(secret)
+            return self._of_secret(secret)
         if certificate:
             return self._authority.of_certificate(certificate)
         raise Refused(
             Reason.UNAUTHENTICATED,
             "the call has no token: send it as metadata, authorization: Bearer TOKEN (LOCKD_TOKEN, --token-file)",
         )
+
+    def _of_secret(self, secret: str) -> Identity:
+        """A node that has not caught up does not judge whom it does not know: others may."""
+        try:
+            return self._authority.of_secret(secret)
+        except Refused:
+            if self._is_current():
+                raise
+            raise Refused(
+                Reason.NO_LEADER, "this node has not caught up with a leader, and does not know this token (yet)"
+            ) from None
 
     def _certificate(self, auth: Any) -> str:
         """The name in the client's certificate; empty where there was none."""

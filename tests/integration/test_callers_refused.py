@@ -95,7 +95,8 @@ class Door:
                 found[name].add(self.operation(way))
         return found
 
-    def ask(self, way: Way) -> str:
+    def ask(self, way: Way, refused: str = "") -> str:
+        """refused: the reason where there is no connection."""
         method = way.method
         kind = self.channel.unary_stream if method is methods.WATCH else self.channel.unary_unary
         call = kind(
@@ -109,7 +110,7 @@ class Door:
                 next(answer)
                 answer.cancel()
         except grpc.RpcError as error:
-            return reason_of(error)
+            return reason_of(error) or refused
         return ""
 
     def operation(self, way: Way) -> str:
@@ -254,6 +255,28 @@ def test_a_revoked_token(cluster: Cluster, id: int, held: int, admin: LockdClien
         eventually(lambda: door.ask(STATUS["Status"]) == UNAUTHENTICATED, WITHIN_S)
         ways = {**reads("db/held"), **writes("db/held"), **SESSIONS, **ADMINS, **STATUS, **force(held)}
         assert door.reasons(ways) == all_of(UNAUTHENTICATED, ways)
+
+
+@pytest.mark.parametrize("keeps_its_store", [True, False])
+def test_a_node_that_comes_back_refuses_no_token_that_was_made_meanwhile(
+    cluster: Cluster, admin: LockdClient, keeps_its_store: bool
+) -> None:
+    away = cluster.others(cluster.wait_until_whole())[0]
+    cluster.stop(away)
+    if not keeps_its_store:
+        cluster.empty_data_directory(away)
+    token = admin.create_token("robot", "lock")
+    cluster.start(away)
+    seen: set[str] = set()
+
+    def is_let_in() -> bool:
+        with Door(cluster, away, f"Bearer {token.secret}") as door:  # one that was refused a connection would wait
+            seen.add(door.ask(STATUS["Status"], refused="no connection"))
+        return "" in seen
+
+    eventually(is_let_in, WITHIN_S)
+    admin.revoke_token(token.id)
+    assert seen <= {"", "NO_LEADER", "no connection"}
 
 
 def test_streams_and_watches_of_a_revoked_token_end(cluster: Cluster, id: int, held: int, admin: LockdClient) -> None:

@@ -51,6 +51,17 @@ async def ask(node: Node, secret: str, method: str, **fields: Any) -> Any:
         raise Refusal(error) from error
 
 
+def test_a_node_without_a_leader_does_not_judge_tokens_that_it_does_not_know():
+    async def run() -> None:
+        async with running(auth=AUTH, leads=False) as node:
+            with pytest.raises(Refusal) as refusal:
+                await ask(node, "w" * 40, "Status")
+            assert (refusal.value.code.name, refusal.value.reason) == ("UNAVAILABLE", "NO_LEADER")
+            assert await ask(node, READER, "Status"), "one that its file declares is known"
+
+    asyncio.run(run())
+
+
 async def refused(node: Node, secret: str, method: str, **fields: Any) -> str:
     with pytest.raises(Refusal) as refusal:
         await ask(node, secret, method, **fields)
