@@ -19,6 +19,7 @@ class Renewal:
     def __init__(self, config: Config, new_certificates: Callable[[Material], None], declare: Callable[[Auth], None]):
         """Raises CertificateError. declare: is given what cluster.yml grants, with the tokens' present hashes."""
         self._new_certificates, self._declare = new_certificates, declare
+        self._started = config
         self._take(config)
         self.material = _material(config)
 
@@ -36,8 +37,11 @@ class Renewal:
 
     def reload(self, config: Config) -> None:
         """cluster.yml was read again. What only a new start can change is named in the log."""
-        now = self._config
-        if stays := [name for name in _NEED_A_START if getattr(config, name) != getattr(now, name)]:
+        now = self._started
+        stays = [name for name in _NEED_A_START if getattr(config, name) != getattr(now, name)]
+        if config.tls and now.tls and config.tls.client_certificates != now.tls.client_certificates:
+            stays.append("tls.client_certificates")
+        if stays:
             log.warning("changes of cluster.yml that need a new start", fields=stays)
         if (config.tls is None, config.auth is None) != (now.tls is None, now.auth is None):
             log.warning("to begin or to end with tls or auth takes a new start")
