@@ -311,7 +311,7 @@ async def _each(messages: list[bytes]) -> Any:
 
 
 def _names_a_field(text: str, *kinds: Any) -> bool:
-    if "does not decode" in text or "asks for nothing that this node knows" in text:
+    if text.startswith("message_bytes") or "does not decode" in text or "asks for nothing that this node knows" in text:
         return True
     known = frozenset().union(*(fields_of(getattr(kind, "DESCRIPTOR", kind)) for kind in kinds))
     return text.split()[0].strip(":").split(".")[-1].split("[")[0] in known

@@ -19,17 +19,28 @@ from typing import Any
 
 from tests.fuzz import connections, disk, peers, rpc
 from tests.fuzz.watching import GROWTH_MAX, Findings, Memory, Sentinel, Target, check_end
-from tests.integration.cluster import running
+from tests.integration.cluster import Cluster, running
 
-LIMITS = {"calls_per_caller_max": 100_000, "records_per_caller_max": 10_000_000, "sessions_per_caller_max": 1_000_000}
-"""Without tokens everybody is one caller: what the fuzzer uses up must not keep the sentinel out."""
+LIMITS = {"records_per_caller_max": 10_000_000, "sessions_per_caller_max": 1_000_000}
+"""Without tokens all share these: what the fuzzer uses up must not keep the sentinel out."""
+
+CALLERS = {"tokens": [{"name": "admin", "role": "admin"}, {"name": "sentinel", "role": "lock"}]}
 
 
-def run_rpc(findings: Findings, seconds: float, folder: Path, steps: list[dict[str, object]] | None = None) -> str:
+def run_rpc(
+    findings: Findings,
+    seconds: float,
+    folder: Path,
+    steps: list[dict[str, object]] | None = None,
+    *,
+    secured: bool = False,
+) -> str:
+    """secured: over TLS, with the token of an admin."""
     settings = {"limits": LIMITS, "compact_entries": 2_000}
-    with running(folder, 1, settings=settings) as cluster:
-        target = Target(cluster.nodes[1].endpoint)
-        sentinel = Sentinel(target, findings)
+    guard: dict[str, Any] = {"tls": "none", "auth": CALLERS} if secured else {}
+    with running(folder, 1, settings=settings, **guard) as cluster:
+        target, other = (_target(cluster, name) for name in ("admin", "sentinel"))
+        sentinel = Sentinel(other, findings)
         memory = Memory(cluster.nodes[1].pid)
         try:
             said = rpc.replay(target, findings, steps) if steps else rpc.fuzz(target, findings, seconds)
@@ -42,6 +53,13 @@ def run_rpc(findings: Findings, seconds: float, folder: Path, steps: list[dict[s
         check_memory(memory, findings)
         check_end(cluster, [1], findings)
         return f"{said}; {told(sentinel)}; {memory}"
+
+
+def _target(cluster: Cluster, token: str) -> Target:
+    endpoint = cluster.nodes[1].endpoint
+    if not cluster.settings.get("tls"):
+        return Target(endpoint)
+    return Target(endpoint, cluster.secured.secret(token), cluster.secured.authority.ca)
 
 
 def run_disk(findings: Findings, seconds: float, folder: Path, steps: list[dict[str, object]] | None = None) -> str:
@@ -132,6 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--surface", choices=[*SURFACES], action="append", help="may be repeated; default: all")
     parser.add_argument("--phase", action="append", help="of connections; default: all")
+    parser.add_argument("--secured", action="store_true", help="of rpc: over TLS, with the token of an admin")
     parser.add_argument("--seconds", type=float, default=600.0, help="for each surface")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--found", type=Path, default=Path(".fuzz"), help="where the steps of what is found are kept")
@@ -140,7 +159,11 @@ def main() -> int:
     steps = [json.loads(line) for line in options.replay.read_text().splitlines()] if options.replay else None
     found = 0
     for surface in options.surface or SURFACES:
-        own = {"steps": steps} if steps else {"phases": options.phase} if surface == "connections" else {}
+        own: dict[str, Any] = {"steps": steps} if steps else {}
+        if surface == "connections":
+            own = {"phases": options.phase}
+        elif surface == "rpc":
+            own["secured"] = options.secured
         found += len(run(surface, options.seconds, options.seed, options.found, **own).found)
     return 1 if found else 0
 
