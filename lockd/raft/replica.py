@@ -115,7 +115,6 @@ class Replica:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
         self._heard_at = clock.monotonic()
-        self._heard_commit = 0
         self._woken = self._handing_over = self._stopping = False
         self.snapshots.tidy()
 
@@ -127,11 +126,6 @@ class Replica:
         if self.engine.is_leader:
             return self.reign is not None and self.reign.begun
         return self.engine.leader in self.connected
-
-    @property
-    def is_current(self) -> bool:
-        """Whether all is applied here that was committed when this node last heard from a leader, which it reaches."""
-        return self.reaches_leader and self.journal.joined and self.journal.applied >= self._heard_commit
 
     @property
     def missing(self) -> list[int]:
@@ -302,7 +296,6 @@ class Replica:
             case dict() as message:
                 if message["type"] == "append_entries":
                     self._heard_at = self._clock.monotonic()
-                    self._heard_commit = message["commit_index"]
                 self.engine.deliver(peer, envelope.term, message)
 
     def _take(self, peer: int, proposals: tuple[Proposal, ...]) -> None:

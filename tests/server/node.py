@@ -84,7 +84,7 @@ class Node:
             (lockapi_pb2.DESCRIPTOR.services_by_name["Locking"], (Locking(self.admission, random.Random(3)),)),
         ]
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        callers = Callers(self.authority, lambda: self.replica.is_current)
+        callers = Callers(self.authority, lambda: self.replica.reaches_leader)
         edge = Edge(callers, self.refusals, lambda: cluster.leader_address, limits.message_bytes, self.unsent)
         self.server.add_generic_rpc_handlers(
             tuple(generic_handler(service, parts, edge) for service, parts in services)
