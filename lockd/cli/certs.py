@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from lockd.cli import exits
+from lockd.cli.groups import InOrder
 from lockd.escape import escaped
 
 if TYPE_CHECKING:
@@ -45,12 +46,7 @@ def _days_option(default: int) -> Callable[[Any], Any]:
     )
 
 
-class _InOrder(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group("certs", cls=_InOrder, short_help="Make certificates and secrets.")
+@click.group("certs", cls=InOrder, short_help="Make certificates and secrets.")
 def certs_command() -> None:
     """Make the certificates and secrets of a cluster, with an authority of one's own.
 

@@ -13,6 +13,7 @@ import click
 import lockd
 from lockd.cli import exits
 from lockd.cli.certs import certs_command
+from lockd.cli.groups import InOrder
 from lockd.cli.locks import break_command, lock_command, unlock_command
 from lockd.cli.looking import info_command, list_command, wait_command
 from lockd.cli.serve import serve_command
@@ -22,7 +23,7 @@ from lockd.cli.watch import watch_command
 from lockd.escape import escaped
 
 
-class Root(click.Group):
+class Root(InOrder):
     """Ends with a message and one of our exit codes, never with a traceback for what a user can cause."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
@@ -45,10 +46,6 @@ class Root(click.Group):
             click.echo("lockd: interrupted", err=True)
             sys.exit(exits.INTERRUPTED)
         sys.exit(result if isinstance(result, int) else 0)
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of their use."""
-        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

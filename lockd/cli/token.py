@@ -13,6 +13,7 @@ import click
 from lockd.cli import exits
 from lockd.cli.connect import Cluster, cluster_options, connected, output_option
 from lockd.cli.describe import as_json
+from lockd.cli.groups import InOrder
 from lockd.cli.params import TEXT
 from lockd.cli.text import aligned, shell_word
 from lockd.escape import escaped
@@ -27,12 +28,7 @@ _ID_MAX = 2**63 - 1
 _ID = click.IntRange(min=1, max=_ID_MAX)
 
 
-class _InOrder(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-
-@click.group("token", cls=_InOrder, short_help="Make, list and revoke tokens of callers.")
+@click.group("token", cls=InOrder, short_help="Make, list and revoke tokens of callers.")
 def token_command() -> None:
     """Make, list and revoke the tokens by which callers are known. It takes the token of an admin for all names.
 

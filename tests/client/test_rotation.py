@@ -1,9 +1,8 @@
 """Tokens and certificates that are replaced while clients use them."""
 
 import asyncio
-import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -21,43 +20,16 @@ from lockd_client.proto import lockd_pb2
 from tests.certificates import Authority
 from tests.client.fake_node import Fail, FakeNode, State
 from tests.client.guard import Guard
+from tests.client.secured import (
+    LONG_S,
+    OTHER,
+    TOKEN,
+    UNAUTHENTICATED,
+    WITHIN_S,
+    replace,
+    used,
+)
 from tests.eventually import async_eventually, eventually
-
-TOKEN = "lockd_" + "t" * 40
-OTHER = "lockd_" + "o" * 40
-WITHIN_S = 20.0
-LONG_S = 60.0  # of a call that must end by itself
-UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path / "pki")
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> Path:
-    path = tmp_path / "token"
-    path.write_text(f"{TOKEN}\n")
-    return path
-
-
-@pytest.fixture
-def node(authority: Authority) -> Iterator[FakeNode]:
-    with FakeNode(guard=Guard(tokens={TOKEN}, tls=authority.node(1))) as node:
-        yield node
-
-
-def replace(path: Path, content: str | bytes) -> None:
-    """At once, as whoever replaces a file in use should."""
-    beside = path.with_name("beside")
-    beside.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(beside, path)
-
-
-def used(node: FakeNode, token: str, method: str = "Stream") -> bool:
-    return any(path.endswith(f"/{method}") and carried == token for path, carried in node.guard.seen)
-
 
 # ---- what is replaced while a client runs
 
