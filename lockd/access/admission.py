@@ -296,7 +296,8 @@ class Pending:
         try:
             if isinstance(outcome, RaftError):
                 raise _refused(outcome, is_read=isinstance(self._command, _READS))
-            answer: o.Outcome | Refused = _answer(outcome)
+            authority = self._admission.authority
+            answer: o.Outcome | Refused = authority.shown(caller.credential, _answer(outcome))
         except Refused as refused:
             answer = refused
         self._done(answer)

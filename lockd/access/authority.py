@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from lockd.config import NAME, NAME_IS, Auth, DeclaredToken, RoleName
 from lockd.machine import commands as c
+from lockd.machine import outcomes as o
 from lockd.machine.commands import Role
 from lockd.machine.outcomes import Refusal
 from lockd.machine.state import State
@@ -87,6 +88,8 @@ _NEEDS: Mapping[type, Need] = {
 
 _FORCE = Need(Role.ADMIN, _to_release)
 _READ = Need(Role.READ)
+
+_UNSEEN = o.Link(owner="", session=0, agent="", name="")
 
 
 class Authority:
@@ -180,6 +183,19 @@ class Authority:
         grant = self._grant(credential)
         return grant is not None and grant.covers(name)
 
+    def shown(self, credential: str, outcome: o.Outcome) -> o.Outcome:
+        """The outcome, without what it tells of names that this caller may not know of.
+
+        A token leads to a hold's names, and a cycle to those for which others wait. Of the rest the caller gave the
+        names.
+        """
+        match outcome:
+            case o.NotHeld(holders) if not self.is_open:
+                return o.NotHeld(tuple(holder for holder in holders if self.sees(credential, holder.name)))
+            case o.Deadlock(cycle) if not self.is_open:
+                return o.Deadlock(tuple(link if self.sees(credential, link.name) else _UNSEEN for link in cycle))
+        return outcome
+
     def _check(self, credential: str, need: Need, command: c.Command | None) -> None:
         grant = self._grant(credential)
         if grant is None:
@@ -199,7 +215,8 @@ class Authority:
             if not grant.covers(name):
                 raise Refused(
                     Reason.PERMISSION_DENIED,
-                    f"{name!r} is outside of the prefixes of {grant.name}: {', '.join(map(repr, grant.prefixes))}",
+                    f"{_said(command, name)} is outside of the prefixes of {grant.name}: "
+                    f"{', '.join(map(repr, grant.prefixes))}",
                 )
 
 
@@ -213,6 +230,13 @@ def _caller(command: c.Command) -> str | None:
         case c.Renew() | c.KeepAlive() | c.CloseSession():
             return command.caller
     return None
+
+
+def _said(command: c.Command | None, name: str) -> str:
+    """What a refusal calls this name: whoever named only a hold learns no name of a lock by it."""
+    if isinstance(command, c.Release) and name != command.name:
+        return f"hold {command.token}"
+    return repr(name)
 
 
 def _need(command: c.Command) -> Need:

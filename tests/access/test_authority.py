@@ -193,6 +193,15 @@ def test_an_admin_with_prefixes_breaks_no_hold_that_spans_other_names():
     assert denied(authority_of(declared(), machine=machine), ask) is None
 
 
+def test_a_refusal_to_break_a_hold_tells_no_name_that_the_caller_did_not_give():
+    machine = Machine()
+    token = machine.hold("ci/a", "db/a")
+    authority = authority_of(declared(prefixes=("ci/",)), machine=machine)
+    ask = c.Release(call=call(), request=request(), token=token, name="ci/a", force=True)
+    with pytest.raises(Refused, match=f"^hold {token} is outside of the prefixes of ann: 'ci/'$"):
+        authority.check(authority.of_secret(SECRET).credential, ask)
+
+
 def test_watching_takes_the_role_and_the_prefix():
     authority = authority_of(declared(role="read", prefixes=("ci/",)))
     credential = authority.of_secret(SECRET).credential
