@@ -27,6 +27,9 @@ _TOKEN, _FILE, _CERT = "token:", "file:", "cert:"
 _HASH_DIGITS = 32
 """Of a declared token's hash, in its credential: as many as tell them apart."""
 
+_NUMBER_DIGITS = 19
+"""Of a token's id, at most."""
+
 _ROLES: Mapping[RoleName, Role] = {"read": Role.READ, "lock": Role.LOCK, "admin": Role.ADMIN}
 
 
@@ -140,7 +143,7 @@ class Authority:
 
     def _grant(self, credential: str) -> Grant | None:
         if credential.startswith(_TOKEN):
-            found = self._state().credentials.get(int(credential.removeprefix(_TOKEN)))
+            found = self._state().credentials.get(_number(credential.removeprefix(_TOKEN)))
             return Grant(found.name, found.role, found.prefixes) if found else None
         declared = (
             self._certificates.get(credential.removeprefix(_CERT))
@@ -218,6 +221,11 @@ class Authority:
                     f"{_said(command, name)} is outside of the prefixes of {grant.name}: "
                     f"{', '.join(map(repr, grant.prefixes))}",
                 )
+
+
+def _number(digits: str) -> int:
+    """Of a credential that another node sent; 0, which no token has, where it is none."""
+    return int(digits) if digits.isdecimal() and len(digits) <= _NUMBER_DIGITS else 0
 
 
 def _caller(command: c.Command) -> str | None:

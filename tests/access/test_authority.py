@@ -212,7 +212,10 @@ def test_watching_takes_the_role_and_the_prefix():
     assert not authority.sees(credential, "db/a")
 
 
-@pytest.mark.parametrize("credential", ["", "token:1", "file:" + "0" * 32, "cert:eve", "nonsense"])
+@pytest.mark.parametrize(
+    "credential",
+    ["", "token:1", "token:", "token:x", "token:" + "9" * 5000, "file:" + "0" * 32, "cert:eve", "nonsense"],
+)
 def test_who_is_not_known_may_do_nothing(credential):
     authority = authority_of(declared())
     assert authority.judge(credential, READING[0]) is Refusal.UNKNOWN_CALLER
