@@ -214,6 +214,8 @@ class Authority:
             raise Refused(
                 Reason.PERMISSION_DENIED, f"{grant.name} is bound to prefixes; this takes a token for all names"
             )
+        if grant.prefixes and isinstance(command, c.Release) and command.force:
+            self._check_hold_is_known(grant, command)
         for name in need.names(command, self._state()):
             if not grant.covers(name):
                 raise Refused(
@@ -221,6 +223,14 @@ class Authority:
                     f"{_said(command, name)} is outside of the prefixes of {grant.name}: "
                     f"{', '.join(map(repr, grant.prefixes))}",
                 )
+
+    def _check_hold_is_known(self, grant: Grant, ask: c.Release) -> None:
+        """Tokens are numbers in a row: a later one may be that of any lock when the command is applied."""
+        if ask.token > self._state().scalars.last_token:
+            raise Refused(
+                Reason.PERMISSION_DENIED,
+                f"hold {ask.token} is not known here (yet), nor whether it is within the prefixes of {grant.name}",
+            )
 
 
 def _number(digits: str) -> int:

@@ -178,7 +178,9 @@ def test_what_callers_ask_takes_a_credential_and_what_nodes_ask_takes_none(kind)
 
 @pytest.mark.parametrize("command", OUTSIDE, ids=lambda each: type(each).__name__)
 def test_prefixes_bound_the_names(command):
-    authority = authority_of(declared(role="admin", prefixes=("ci/", "x")))
+    machine = Machine()
+    machine.hold("ci/a")
+    authority = authority_of(declared(role="admin", prefixes=("ci/", "x")), machine=machine)
     assert denied(authority, command) is Reason.PERMISSION_DENIED
     assert {denied(authority, each) for each in READING + LOCKING + BREAKING} == {None}
     assert {denied(authority, each) for each in MANAGING} == {Reason.PERMISSION_DENIED}
@@ -191,6 +193,19 @@ def test_an_admin_with_prefixes_breaks_no_hold_that_spans_other_names():
     ask = c.Release(call=call(), request=request(), token=token, force=True)
     assert denied(authority, ask) is Reason.PERMISSION_DENIED
     assert denied(authority_of(declared(), machine=machine), ask) is None
+
+
+def test_an_admin_with_prefixes_breaks_no_hold_that_is_still_to_be_granted():
+    """Tokens are numbers in a row: the next one may be that of any lock by the time the command is applied."""
+    machine = Machine()
+    ended = machine.hold("db/a")
+    machine.run(c.Release(call=call(), request=request(), token=ended, force=True))
+    authority = authority_of(declared(prefixes=("ci/",)), machine=machine)
+    for name in ("", "ci/a"):
+        ask = c.Release(call=call(), request=request(), token=ended + 1, name=name, force=True)
+        assert denied(authority, ask) is Reason.PERMISSION_DENIED
+        assert denied(authority_of(declared(), machine=machine), ask) is None
+    assert denied(authority, c.Release(call=call(), request=request(), token=ended, force=True)) is None
 
 
 def test_a_refusal_to_break_a_hold_tells_no_name_that_the_caller_did_not_give():
