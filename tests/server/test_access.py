@@ -288,6 +288,26 @@ def test_streams_and_watches_of_a_revoked_token_end():
     on_a_node(scenario)
 
 
+def test_a_watch_ends_where_its_token_is_bound_to_other_prefixes():
+    """cluster.yml may be read again. What would come has other names than the watcher may know of."""
+
+    async def scenario(node: Node) -> None:
+        watch = Talk(node.locks.Watch(pb.WatchRequest(prefix="ci/"), metadata=bearer(CI)))
+        other = Talk(node.locks.Watch(pb.WatchRequest(prefix="ci/new/"), metadata=bearer(CI)))
+        await watch.read()
+        await other.read()
+        bound = DeclaredToken(name="ci", role="lock", prefixes=("ci/new/",), sha256=hashed(CI))
+        node.authority.declare(Auth(tokens=(AUTH.tokens[0], bound)))
+        node.watches.end_unknown()
+        await ask(node, ADMIN, "Lock", name="ci/new/a")
+        with pytest.raises(Refusal, match="PERMISSION_DENIED"):
+            await watch.read()
+        assert (await other.read()).events, "what is still within them goes on"
+        other.call.cancel()
+
+    on_a_node(scenario)
+
+
 async def at_once() -> None:
     pass
 
