@@ -128,9 +128,12 @@ class Admission:
         pending.send()
         return pending
 
-    def has_room(self, caller: Caller) -> bool:
-        """Whether the caller's next call would be taken in. To be asked again a little later where it would not."""
-        return self._in_work[caller.key] < self.limits.calls_per_caller_max
+    def has_room(self, caller: Caller, *, frees: bool) -> bool:
+        """Whether the caller's next call would be taken in. To be asked again a little later where it would not.
+
+        frees: whether that call frees a hold or keeps it.
+        """
+        return self._in_work[caller.key] < _room(frees) * self.limits.calls_per_caller_max
 
     def read_stale(self, make: Make, caller: Caller) -> o.Outcome:
         """From what this node has applied. Raises Refused."""
@@ -151,7 +154,7 @@ class Admission:
             raise Refused(Reason.STOPPING)
         self.authority.check(caller.credential, command)
         bounds.check(command, self.limits)
-        room = 2 if isinstance(command, _FREEING) else 1
+        room = _room(isinstance(command, _FREEING))
         check_limit("calls_per_caller_max", self._in_work[caller.key], room * self.limits.calls_per_caller_max)
         if isinstance(command, _RECORDED):
             self._check_tables(command, caller, room)
@@ -296,10 +299,16 @@ class Pending:
         try:
             if isinstance(outcome, RaftError):
                 raise _refused(outcome, is_read=isinstance(self._command, _READS))
-            answer: o.Outcome | Refused = _answer(outcome)
+            authority = self._admission.authority
+            answer: o.Outcome | Refused = authority.shown(caller.credential, _answer(outcome))
         except Refused as refused:
             answer = refused
         self._done(answer)
+
+
+def _room(frees: bool) -> int:
+    """How many times its bounds a caller may use."""
+    return 2 if frees else 1
 
 
 def check_limit(name: str, used: int, bound: int) -> None:

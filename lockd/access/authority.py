@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from lockd.config import NAME, NAME_IS, Auth, DeclaredToken, RoleName
 from lockd.machine import commands as c
+from lockd.machine import outcomes as o
 from lockd.machine.commands import Role
 from lockd.machine.outcomes import Refusal
 from lockd.machine.state import State
@@ -25,6 +26,9 @@ from .refusal import Reason, Refused
 _TOKEN, _FILE, _CERT = "token:", "file:", "cert:"
 _HASH_DIGITS = 32
 """Of a declared token's hash, in its credential: as many as tell them apart."""
+
+_NUMBER_DIGITS = 19
+"""Of a token's id, at most."""
 
 _ROLES: Mapping[RoleName, Role] = {"read": Role.READ, "lock": Role.LOCK, "admin": Role.ADMIN}
 
@@ -88,6 +92,8 @@ _NEEDS: Mapping[type, Need] = {
 _FORCE = Need(Role.ADMIN, _to_release)
 _READ = Need(Role.READ)
 
+_UNSEEN = o.Link(owner="", session=0, agent="", name="")
+
 
 class Authority:
     def __init__(self, auth: Auth | None, state: Callable[[], State]) -> None:
@@ -137,7 +143,7 @@ class Authority:
 
     def _grant(self, credential: str) -> Grant | None:
         if credential.startswith(_TOKEN):
-            found = self._state().credentials.get(int(credential.removeprefix(_TOKEN)))
+            found = self._state().credentials.get(_number(credential.removeprefix(_TOKEN)))
             return Grant(found.name, found.role, found.prefixes) if found else None
         declared = (
             self._certificates.get(credential.removeprefix(_CERT))
@@ -180,6 +186,19 @@ class Authority:
         grant = self._grant(credential)
         return grant is not None and grant.covers(name)
 
+    def shown(self, credential: str, outcome: o.Outcome) -> o.Outcome:
+        """The outcome, without what it tells of names that this caller may not know of.
+
+        A token leads to a hold's names, and a cycle to those for which others wait. Of the rest the caller gave the
+        names.
+        """
+        match outcome:
+            case o.NotHeld(holders) if not self.is_open:
+                return o.NotHeld(tuple(holder for holder in holders if self.sees(credential, holder.name)))
+            case o.Deadlock(cycle) if not self.is_open:
+                return o.Deadlock(tuple(link if self.sees(credential, link.name) else _UNSEEN for link in cycle))
+        return outcome
+
     def _check(self, credential: str, need: Need, command: c.Command | None) -> None:
         grant = self._grant(credential)
         if grant is None:
@@ -195,12 +214,28 @@ class Authority:
             raise Refused(
                 Reason.PERMISSION_DENIED, f"{grant.name} is bound to prefixes; this takes a token for all names"
             )
+        if grant.prefixes and isinstance(command, c.Release) and command.force:
+            self._check_hold_is_known(grant, command)
         for name in need.names(command, self._state()):
             if not grant.covers(name):
                 raise Refused(
                     Reason.PERMISSION_DENIED,
-                    f"{name!r} is outside of the prefixes of {grant.name}: {', '.join(map(repr, grant.prefixes))}",
+                    f"{_said(command, name)} is outside of the prefixes of {grant.name}: "
+                    f"{', '.join(map(repr, grant.prefixes))}",
                 )
+
+    def _check_hold_is_known(self, grant: Grant, ask: c.Release) -> None:
+        """Tokens are numbers in a row: a later one may be that of any lock when the command is applied."""
+        if ask.token > self._state().scalars.last_token:
+            raise Refused(
+                Reason.PERMISSION_DENIED,
+                f"hold {ask.token} is not known here (yet), nor whether it is within the prefixes of {grant.name}",
+            )
+
+
+def _number(digits: str) -> int:
+    """Of a credential that another node sent; 0, which no token has, where it is none."""
+    return int(digits) if digits.isdecimal() and len(digits) <= _NUMBER_DIGITS else 0
 
 
 def _caller(command: c.Command) -> str | None:
@@ -213,6 +248,13 @@ def _caller(command: c.Command) -> str | None:
         case c.Renew() | c.KeepAlive() | c.CloseSession():
             return command.caller
     return None
+
+
+def _said(command: c.Command | None, name: str) -> str:
+    """What a refusal calls this name: whoever named only a hold learns no name of a lock by it."""
+    if isinstance(command, c.Release) and name != command.name:
+        return f"hold {command.token}"
+    return repr(name)
 
 
 def _need(command: c.Command) -> Need:

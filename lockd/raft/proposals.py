@@ -104,16 +104,14 @@ class Commands:
         """command: where it was judged by another node, which may know less than this one."""
         if call in self._calls:
             return
-        refusal = self._judge(proposal.credential, command)
-        if refusal is not None:
-            deny = Deny(call=call, is_known=refusal is not Refusal.UNKNOWN_CALLER)
-            proposal = proposal._replace(command=codec.encode_command(deny))
+        if command is not None:
+            proposal = self._judged(call, proposal, command)
         self._lanes.setdefault(proposal.lane, deque()).append((call, proposal))
         self._calls.add(call)
         self._bytes[proposal.lane] += len(proposal.command)
 
     def take(self, bytes_max: int, weight_max: int) -> list[Proposal]:
-        """As many as stay within both, at least one if there is one."""
+        """As many as stay within both, at least one if there is one. Whose caller is unknown by now is denied."""
         taken: list[Proposal] = []
         size = heavy = 0
         shares = self._shares(weight_max)
@@ -122,11 +120,19 @@ class Commands:
             size, heavy = size + len(proposal.command), heavy + proposal.weight
             if taken and (size > bytes_max or heavy > weight_max):
                 break
-            taken.append(proposal)
+            taken.append(self._judged(call, proposal))
             self._calls.discard(call)
             self._drop_first(lane)
             shares[lane] -= proposal.weight
         return taken
+
+    def _judged(self, call: Call, proposal: Proposal, command: Command | None = None) -> Proposal:
+        """The proposal, or a denial in its place."""
+        refusal = self._judge(proposal.credential, command)
+        if refusal is None:
+            return proposal
+        deny = Deny(call=call, is_known=refusal is not Refusal.UNKNOWN_CALLER)
+        return proposal._replace(command=codec.encode_command(deny))
 
     def _shares(self, weight_max: int) -> dict[str, int]:
         """How much each lane may give to this entry."""

@@ -62,9 +62,9 @@ class Service:
             return self._stale(method, message, caller)
         return None
 
-    def has_room(self, caller: Caller) -> bool:
-        """Whether another call of this caller would be taken in now."""
-        return self._admission.has_room(caller)
+    def has_room(self, caller: Caller, *, frees: bool) -> bool:
+        """Whether another call of this caller would be taken in now. frees: as Method's."""
+        return self._admission.has_room(caller, frees=frees)
 
     def encode(self, method: Method, outcome: Outcome) -> Fields:
         """Raises Refused."""

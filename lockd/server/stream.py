@@ -161,27 +161,29 @@ class _Stream:
                 for place, operation in enumerate(message.operations, 1):
                     if place % OPERATIONS_A_TURN == 0:
                         await asyncio.sleep(0)
-                    await self._find_room()
+                    await self._find_room(operation)
                     self._begin(operation)
         except Exception as error:  # noqa: BLE001  # run() raises it
             self._fail(error)
         self._is_read_to_end = True
         _ring(self._alarm)
 
-    async def _find_room(self) -> None:
-        """Before another operation begins: for its answer, and among the caller's calls in work."""
+    async def _find_room(self, operation: pb.Operation) -> None:
+        """Before it begins: for its answer, and among the caller's calls in work, where what frees has more room."""
         while self._unsent > UNSENT_BYTES_MAX:
             self._room = asyncio.get_running_loop().create_future()
             await self._room
         if self._refused >= REFUSED_A_PAUSE:
             self._refused = 0
             await asyncio.sleep(REFUSED_PAUSE_S)
-        while not self._is_read_to_end and self._caller_is_full:  # noqa: ASYNC110  # any call's end may make room, and
-            await asyncio.sleep(ROOM_S)  # an event for each would cost more than looking
+        method = BY_FIELD.get(operation.WhichOneof("what") or "")
+        frees = method is not None and method.frees
+        while not self._is_read_to_end and self._caller_is_full(frees=frees):  # noqa: ASYNC110  # any call's end may
+            await asyncio.sleep(ROOM_S)  # make room, and an event for each would cost more than looking
 
-    @property
-    def _caller_is_full(self) -> bool:
-        return not (self._service.has_room(self.caller) and self._unsent_of_all.has_room(self.caller.key))
+    def _caller_is_full(self, *, frees: bool) -> bool:
+        service, caller = self._service, self.caller
+        return not (service.has_room(caller, frees=frees) and self._unsent_of_all.has_room(caller.key))
 
     def _begin(self, operation: pb.Operation) -> None:
         id = operation.id

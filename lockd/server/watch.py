@@ -45,10 +45,12 @@ class Watches:
             watcher.close()
 
     def end_unknown(self) -> None:
-        """Those whose token was revoked since."""
+        """Those whose token was revoked since, or bound to other prefixes."""
         for watcher, credential in self._open.items():
-            if not self._admission.authority.knows(credential):
-                watcher.fail(Refused(Reason.UNAUTHENTICATED, "the token was revoked"))
+            try:
+                self._admission.authority.check_watch(credential, watcher.prefix)
+            except Refused as refused:
+                watcher.fail(refused)
 
     async def move(self, pace: Pace) -> None:
         """To other connections."""

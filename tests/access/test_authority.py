@@ -178,7 +178,9 @@ def test_what_callers_ask_takes_a_credential_and_what_nodes_ask_takes_none(kind)
 
 @pytest.mark.parametrize("command", OUTSIDE, ids=lambda each: type(each).__name__)
 def test_prefixes_bound_the_names(command):
-    authority = authority_of(declared(role="admin", prefixes=("ci/", "x")))
+    machine = Machine()
+    machine.hold("ci/a")
+    authority = authority_of(declared(role="admin", prefixes=("ci/", "x")), machine=machine)
     assert denied(authority, command) is Reason.PERMISSION_DENIED
     assert {denied(authority, each) for each in READING + LOCKING + BREAKING} == {None}
     assert {denied(authority, each) for each in MANAGING} == {Reason.PERMISSION_DENIED}
@@ -193,6 +195,28 @@ def test_an_admin_with_prefixes_breaks_no_hold_that_spans_other_names():
     assert denied(authority_of(declared(), machine=machine), ask) is None
 
 
+def test_an_admin_with_prefixes_breaks_no_hold_that_is_still_to_be_granted():
+    """Tokens are numbers in a row: the next one may be that of any lock by the time the command is applied."""
+    machine = Machine()
+    ended = machine.hold("db/a")
+    machine.run(c.Release(call=call(), request=request(), token=ended, force=True))
+    authority = authority_of(declared(prefixes=("ci/",)), machine=machine)
+    for name in ("", "ci/a"):
+        ask = c.Release(call=call(), request=request(), token=ended + 1, name=name, force=True)
+        assert denied(authority, ask) is Reason.PERMISSION_DENIED
+        assert denied(authority_of(declared(), machine=machine), ask) is None
+    assert denied(authority, c.Release(call=call(), request=request(), token=ended, force=True)) is None
+
+
+def test_a_refusal_to_break_a_hold_tells_no_name_that_the_caller_did_not_give():
+    machine = Machine()
+    token = machine.hold("ci/a", "db/a")
+    authority = authority_of(declared(prefixes=("ci/",)), machine=machine)
+    ask = c.Release(call=call(), request=request(), token=token, name="ci/a", force=True)
+    with pytest.raises(Refused, match=f"^hold {token} is outside of the prefixes of ann: 'ci/'$"):
+        authority.check(authority.of_secret(SECRET).credential, ask)
+
+
 def test_watching_takes_the_role_and_the_prefix():
     authority = authority_of(declared(role="read", prefixes=("ci/",)))
     credential = authority.of_secret(SECRET).credential
@@ -203,7 +227,10 @@ def test_watching_takes_the_role_and_the_prefix():
     assert not authority.sees(credential, "db/a")
 
 
-@pytest.mark.parametrize("credential", ["", "token:1", "file:" + "0" * 32, "cert:eve", "nonsense"])
+@pytest.mark.parametrize(
+    "credential",
+    ["", "token:1", "token:", "token:x", "token:" + "9" * 5000, "file:" + "0" * 32, "cert:eve", "nonsense"],
+)
 def test_who_is_not_known_may_do_nothing(credential):
     authority = authority_of(declared())
     assert authority.judge(credential, READING[0]) is Refusal.UNKNOWN_CALLER

@@ -126,6 +126,20 @@ def test_in_place_of_what_its_caller_may_not_give_the_log_takes_a_denial(refusal
     assert codec.decode_command(denied.command) == c.Deny(call=asked.call, is_known=is_known)
 
 
+def test_who_is_shut_out_while_a_command_waits_for_its_entry_is_denied():
+    """Its revocation may be in an entry before, and answered by then."""
+    shut_out: set[str] = set()
+    commands = Commands(lambda credential, _command: Refusal.UNKNOWN_CALLER if credential in shut_out else None)
+    waiting = [c.IsLocked(call=c.Call(1, 1, number), name="jobs") for number in (1, 2)]
+    for each in waiting:
+        commands.put(each.call, Proposal(codec.encode_command(each), "eve"), each)
+    assert [codec.decode_command(each.command) for each in commands.take(10**6, weight_max=1)] == waiting[:1]
+    shut_out.add("eve")
+    (denied,) = commands.take(10**6, weight_max=1)
+    assert codec.decode_command(denied.command) == c.Deny(call=waiting[1].call, is_known=False)
+    assert (len(commands), commands.size("")) == (0, 0)
+
+
 def test_a_batch_takes_what_stays_within_its_weight():
     commands = Commands()
     for number, heavy in enumerate((100, 100, 100, 1, 500, 1)):

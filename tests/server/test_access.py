@@ -160,6 +160,47 @@ def test_watching_shows_no_name_outside_of_the_prefixes():
     on_a_node(scenario)
 
 
+def test_an_answer_shows_no_holder_outside_of_the_prefixes():
+    """Fencing tokens are numbers in a row: whoever names one that is another's asks what it holds."""
+
+    async def scenario(node: Node) -> None:
+        secret = (await ask(node, ADMIN, "Lock", name="db/secret", owner="ann", reason="payroll")).token
+        plain = (await ask(node, ADMIN, "Lock", name="ci/a")).token
+        for request in (
+            None,
+            pb.RequestId(id=b"once", not_after_ms=1_000_000),
+            pb.RequestId(id=b"once", not_after_ms=1_000_000),
+        ):
+            answer = await ask(node, CI, "Unlock", token=secret, request=request)
+            assert (answer.outcome, list(answer.holders)) == (pb.NOT_HELD, [])
+        assert [holder.name for holder in (await ask(node, CI, "Unlock", token=plain)).holders] == ["ci/a"]
+        assert [holder.name for holder in (await ask(node, ADMIN, "Unlock", token=99, name="db/secret")).holders]
+
+    on_a_node(scenario)
+
+
+def test_a_cycle_shows_no_wait_outside_of_the_prefixes():
+    async def scenario(node: Node) -> None:
+        ours = (await ask(node, CI, "OpenSession", ttl_ms=10_000)).session_id
+        theirs = (await ask(node, ADMIN, "OpenSession", ttl_ms=10_000)).session_id
+        mine: dict[str, Any] = {"session_id": ours, "agent": "ci-1", "wait_ms": -1}
+        ops: dict[str, Any] = {"session_id": theirs, "wait_ms": -1}
+        await ask(node, CI, "Lock", name="ci/a", **mine)
+        await ask(node, ADMIN, "Lock", name="ci/b", agent="one", **ops)
+        await ask(node, ADMIN, "Lock", name="db/c", agent="two", **ops)
+        waits = [
+            asyncio.ensure_future(ask(node, ADMIN, "Lock", name="db/c", agent="one", **ops)),
+            asyncio.ensure_future(ask(node, ADMIN, "Lock", name="ci/a", agent="two", **ops)),
+        ]
+        await async_eventually(lambda: len(node.replica.state.waiters) == 2, WITHIN_S)
+        cycle = (await ask(node, CI, "Lock", name="ci/b", **mine)).cycle
+        assert [(link.agent, link.name) for link in cycle] == [("ci-1", "ci/b"), ("", ""), ("two", "ci/a")]
+        for wait in waits:
+            wait.cancel()
+
+    on_a_node(scenario)
+
+
 # -- tokens of the log
 
 
@@ -254,6 +295,26 @@ def test_streams_and_watches_of_a_revoked_token_end():
         assert (await other.result()).status.node_id == 1, "others go on"
         other.call.cancel()
         await async_eventually(lambda: not node.replica.state.waiters, WITHIN_S)
+
+    on_a_node(scenario)
+
+
+def test_a_watch_ends_where_its_token_is_bound_to_other_prefixes():
+    """cluster.yml may be read again. What would come has other names than the watcher may know of."""
+
+    async def scenario(node: Node) -> None:
+        watch = Talk(node.locks.Watch(pb.WatchRequest(prefix="ci/"), metadata=bearer(CI)))
+        other = Talk(node.locks.Watch(pb.WatchRequest(prefix="ci/new/"), metadata=bearer(CI)))
+        await watch.read()
+        await other.read()
+        bound = DeclaredToken(name="ci", role="lock", prefixes=("ci/new/",), sha256=hashed(CI))
+        node.authority.declare(Auth(tokens=(AUTH.tokens[0], bound)))
+        node.watches.end_unknown()
+        await ask(node, ADMIN, "Lock", name="ci/new/a")
+        with pytest.raises(Refusal, match="PERMISSION_DENIED"):
+            await watch.read()
+        assert (await other.read()).events, "what is still within them goes on"
+        other.call.cancel()
 
     on_a_node(scenario)
 

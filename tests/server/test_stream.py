@@ -187,7 +187,7 @@ def test_a_lost_stream_withdraws_what_waits_without_a_session_and_ends_no_sessio
         left = await node.waiters("a", 1)
         assert left.waiters[0].session_id == session
         await async_eventually(lambda: not node.streams._open, WITHIN_S)
-        assert node.admission._in_work[""] == 0
+        assert not node.admission._in_work
 
     on_a_node(scenario)
 
@@ -261,6 +261,23 @@ def test_a_node_that_stops_answers_what_is_in_flight_and_ends_its_streams():
 # -- limits
 
 
+def test_what_keeps_a_session_does_not_wait_for_room_among_its_callers_locks():
+    """Locks on one stream would end sessions on another, of the same caller."""
+
+    async def scenario(node: Node) -> None:
+        locks = [lock(id, "a", timeout_ms=60_000) for id in range(3)]
+        async with node.stream(*locks) as full, node.stream() as other:
+            await async_eventually(lambda: sum(node.admission._in_work.values()) == 2, WITHIN_S)
+            keep = pb.Operation(id=1, timeout_ms=50, keep_alive=pb.KeepAliveRequest(session_id=1))
+            await other.send(keep)
+            assert error(await other.result())[1] == "NO_LEADER", "it was taken in"
+            assert sum(node.admission._in_work.values()) == 2, "and the third lock was not"
+            full.call.cancel()
+        await async_eventually(lambda: not node.admission._in_work, WITHIN_S)
+
+    on_a_node(scenario, leads=False, calls_per_caller_max=2)
+
+
 def test_a_message_of_many_operations_leaves_others_their_turns():
     """What is answered at once would otherwise be answered twenty thousand times in a row."""
     count = 4 * module.OPERATIONS_A_TURN
@@ -275,7 +292,7 @@ def test_a_message_of_many_operations_leaves_others_their_turns():
             return pb.StatusResponse()
 
     class Roomy:
-        def has_room(self, caller: Caller) -> bool:
+        def has_room(self, caller: Caller, *, frees: bool) -> bool:
             return True
 
     async def run() -> None:
