@@ -24,6 +24,7 @@ from lockd.access.admission import Admission
 from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
 from lockd.access.feed import Feed
+from lockd.access.freshness import Freshness
 from lockd.clock import SystemClock
 from lockd.config import Auth, Config, ConfigError, address
 from lockd.descriptors import connections
@@ -253,7 +254,7 @@ class _Node:
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
         edge = Edge(
-            Callers(authority, self._is_current, self._is_node),
+            Callers(authority, Freshness(self._replica.calls.propose).catch_up, self._is_node),
             refusals,
             lambda: cluster.leader_address,
             limits.message_bytes,
@@ -314,10 +315,6 @@ class _Node:
         return Security(
             server=server, client=client, names=lambda id, uris, names: names_node(id, hosts[id], uris, names)
         )
-
-    def _is_current(self) -> bool:
-        """Whether this node knows what the cluster does, but for the last moment."""
-        return self._replica.reaches_leader and self._replica.engine.has_caught_up
 
     def _is_node(self, names: frozenset[str]) -> bool:
         """Whether a certificate with these names is a member's."""

@@ -1,6 +1,6 @@
 """Who a caller is, and what they may do: tokens of the log and of cluster.yml, client certificates, roles, prefixes.
 
-A credential is one token or certificate, written `token:ID`, `file:HASH` or `cert:NAME`. An identity is the name that
+A credential is one token or certificate, written `token:ID`, `file:DIGITS` or `cert:NAME`. An identity is the name that
 it gives; several credentials may give one name, and are one caller then.
 
 A node looks before it proposes, by what it has applied. That may lag: so the leader looks again, at what its followers
@@ -24,8 +24,8 @@ from lockd.machine.tables import Credential
 from .refusal import Reason, Refused
 
 _TOKEN, _FILE, _CERT = "token:", "file:", "cert:"
-_HASH_DIGITS = 32
-"""Of a declared token's hash, in its credential: as many as tell them apart."""
+_DIGITS = 16
+"""Of a declared token's credential: as many as tell them apart."""
 
 _NUMBER_DIGITS = 19
 """Of a token's id, at most."""
@@ -104,7 +104,7 @@ class Authority:
 
     def declare(self, auth: Auth) -> None:
         """What cluster.yml grants, from now on."""
-        self._declared = {_FILE + token.sha256.hex()[:_HASH_DIGITS]: token for token in auth.tokens}
+        self._declared = {_of_file(token.sha256): token for token in auth.tokens}
         self._certificates = {grant.name: grant for grant in auth.certificates}
 
     # -- who
@@ -116,7 +116,7 @@ class Authority:
         secret by its hash.
         """
         sha256 = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-        credential = _FILE + sha256.hex()[:_HASH_DIGITS]
+        credential = _of_file(sha256)
         found: DeclaredToken | Credential | None = self._declared.get(credential)
         if found is None:
             found = self._state().credential_of(sha256)
@@ -231,6 +231,11 @@ class Authority:
                 Reason.PERMISSION_DENIED,
                 f"hold {ask.token} is not known here (yet), nor whether it is within the prefixes of {grant.name}",
             )
+
+
+def _of_file(sha256: bytes) -> str:
+    """The credential of a declared token: the same on every node, and no part of the hash that stands in the file."""
+    return _FILE + hashlib.sha256(b"lockd credential " + sha256).hexdigest()[:_DIGITS]
 
 
 def _number(digits: str) -> int:

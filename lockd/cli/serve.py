@@ -49,8 +49,8 @@ def serve_command(
 
     Without arguments: one durable node on 127.0.0.1:2080 that keeps its data in a directory of this user.
 
-    SIGTERM and Ctrl-C stop it: it hands over the lead and answers what is under way first. SIGHUP has it read the tokens
-    and certificates of cluster.yml again.
+    SIGTERM and Ctrl-C stop it: it hands over the lead and answers what is under way first. SIGHUP has it read the
+    tokens and certificates of cluster.yml again.
     """
     import structlog
 

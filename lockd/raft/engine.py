@@ -81,8 +81,6 @@ class Engine:
         self._ballot = Ballot()
         self.hears_leaders = journal.joined
         """False in a blank node that does not know yet which leaders were deposed."""
-        self._heard_commit: float = 0
-        """A leader's commit index; infinite from one whose log begins after the end of this node's."""
         self._vouched: int | None = None
         self._transfer_asked_at, self._transfers = -math.inf, 0
         self.mailbox = _Mailbox(self)
@@ -114,11 +112,6 @@ class Engine:
         """Whether committed entries wait to be applied."""
         return bool(self._raft.raftCommitIndex > self._raft.raftLastApplied)
 
-    @property
-    def has_caught_up(self) -> bool:
-        """Whether all is applied that was committed when this node last heard from a leader."""
-        return self.journal.joined and self.journal.applied >= self._heard_commit
-
     def match_index(self, peer: int) -> int:
         """What peer has acknowledged to this leader."""
         return int(self._raft._SyncObj__raftMatchIndex.get(Node(peer), 0)) if self.is_leader else 0
@@ -149,8 +142,6 @@ class Engine:
 
     def deliver(self, peer: int, term: int, message: Message) -> None:
         """A message from peer, which was in `term` when it sent it. Raises Diverged."""
-        if message["type"] == "append_entries":
-            self._heard_commit = message.get("commit_index", math.inf)
         admitted = self._admit(peer, term, message) if term - self.term <= TERM_JUMP_MAX else None
         if admitted is None:
             return

@@ -1,6 +1,6 @@
 """Who a gRPC call comes from: its bearer token, or the client certificate of its connection."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -15,6 +15,7 @@ SCHEME = "bearer "
 
 Context = grpc.aio.ServicerContext[Any, Any]
 IsNode = Callable[[frozenset[str]], bool]
+CatchUp = Callable[[], Awaitable[bool]]
 
 
 def nobody(_names: frozenset[str]) -> bool:
@@ -23,25 +24,25 @@ def nobody(_names: frozenset[str]) -> bool:
 
 
 class Callers:
-    def __init__(self, authority: Authority, is_current: Callable[[], bool], is_node: IsNode = nobody) -> None:
-        """is_current: whether this node knows all tokens that there are, but for those of the last moment.
+    def __init__(self, authority: Authority, catch_up: CatchUp, is_node: IsNode = nobody) -> None:
+        """catch_up: whether this node has come to know all tokens that there were when it was asked to.
 
         is_node: whether a certificate with these subject alternative names is a member's.
         """
-        self._authority, self._is_current, self._is_node = authority, is_current, is_node
+        self._authority, self._catch_up, self._is_node = authority, catch_up, is_node
 
-    def caller(self, context: Context, timeout_s: float | None = None) -> Caller:
+    async def caller(self, context: Context, timeout_s: float | None = None) -> Caller:
         """Raises Refused."""
-        identity = self._identity(context)
+        identity = await self._identity(context)
         return Caller(context.peer(), timeout_s, identity.name, identity.credential)
 
-    def _identity(self, context: Context) -> Identity:
+    async def _identity(self, context: Context) -> Identity:
         certificate = self._certificate(context.auth_context())
         if self._authority.is_open:
             return self._authority.of_certificate(certificate) if certificate else Identity()
         secret = _secret(context)
         if secret:
-            return self._of_secret(secret)
+            return await self._of_secret(secret)
         if certificate:
             return self._authority.of_certificate(certificate)
         raise Refused(
@@ -49,16 +50,14 @@ class Callers:
             "the call has no token: send it as metadata, authorization: Bearer TOKEN (LOCKD_TOKEN, --token-file)",
         )
 
-    def _of_secret(self, secret: str) -> Identity:
-        """A node that has not caught up does not judge whom it does not know: others may."""
+    async def _of_secret(self, secret: str) -> Identity:
+        """A token may have been made a moment ago, and this node may lag: it catches up before it judges."""
         try:
             return self._authority.of_secret(secret)
         except Refused:
-            if self._is_current():
-                raise
-            raise Refused(
-                Reason.NO_LEADER, "this node has not caught up with a leader, and does not know this token (yet)"
-            ) from None
+            if not await self._catch_up():
+                raise Refused(Reason.NO_LEADER, "this node reaches no leader, and does not know this token") from None
+        return self._authority.of_secret(secret)
 
     def _certificate(self, auth: Any) -> str:
         """The name in the client's certificate; empty where there was none."""
@@ -80,7 +79,7 @@ class Strangers(Callers):
     def __init__(self) -> None:
         """Asks nobody."""
 
-    def _identity(self, context: Context) -> Identity:
+    async def _identity(self, context: Context) -> Identity:
         return Identity()
 
 

@@ -108,7 +108,7 @@ def _decoded(request: Any) -> Any:
 def _answering(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any:
     async def answer(request: Any, context: Context) -> Any:
         try:
-            caller = edge.callers.caller(context, _timeout_s(context))
+            caller = await edge.callers.caller(context, _timeout_s(context))
             edge.unsent.check(caller.key)
             response = (await implementation(_decoded(request), caller)).SerializeToString()
         except Refused as refused:
@@ -136,7 +136,7 @@ def _streaming(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
             return None if message is grpc.aio.EOF else _decoded(message)
 
         try:
-            caller = edge.callers.caller(context)
+            caller = await edge.callers.caller(context)
             message = receive if method.client_streaming else _decoded(request)
             await implementation(message, caller, context.write)
         except Refused as refused:

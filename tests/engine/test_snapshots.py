@@ -214,16 +214,3 @@ def test_state_log_and_indices_are_installed_in_one_write():
     assert b"h/progress" in keys
     assert any(key.startswith(b"l/") for key in keys)
     assert codec.STATE + b"s" in keys
-
-
-@pytest.mark.parametrize("missed", [3, 40], ids=["by the log", "by a snapshot"])
-def test_a_node_that_was_away_knows_when_it_has_caught_up(missed: int):
-    cluster = Cluster(compact_entries=10)
-    cluster.do(range(5))
-    away = cluster.followers[0]
-    away.kill()
-    cluster.do(range(5, 5 + missed))
-    known = cluster.leader.replica.journal.applied
-    away.boot()
-    cluster.until(lambda: away.replica.reaches_leader and away.replica.engine.has_caught_up)
-    assert away.replica.journal.applied >= known

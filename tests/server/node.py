@@ -12,6 +12,7 @@ from lockd.access.admission import Admission
 from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
 from lockd.access.feed import Feed
+from lockd.access.freshness import Freshness
 from lockd.clock import SystemClock
 from lockd.config import Auth, Limits
 from lockd.persistence.memory import MemoryShelf, MemoryStore
@@ -84,7 +85,7 @@ class Node:
             (lockapi_pb2.DESCRIPTOR.services_by_name["Locking"], (Locking(self.admission, random.Random(3)),)),
         ]
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        callers = Callers(self.authority, lambda: self.replica.reaches_leader)
+        callers = Callers(self.authority, Freshness(self.replica.calls.propose).catch_up)
         edge = Edge(callers, self.refusals, lambda: cluster.leader_address, limits.message_bytes, self.unsent)
         self.server.add_generic_rpc_handlers(
             tuple(generic_handler(service, parts, edge) for service, parts in services)
