@@ -11,10 +11,12 @@ from lockd.machine.commands import (
     Command,
     Deny,
     Get,
+    KeepAlive,
     ListCredentials,
     ListHolds,
     ListRegistered,
     OpenNode,
+    Renew,
     Withdraw,
 )
 from lockd.machine.constants import NAMES_PER_PAGE
@@ -37,6 +39,8 @@ class Proposal(NamedTuple):
     weight: int = 1
     lane: str = ""
     """With whom it takes turns: a caller's commands with those of other callers."""
+    keeps: bool = False
+    """It keeps what its caller has, and goes before what else that one asks for."""
 
 
 def proposal(command: Command, encoded: bytes, credential: str, lane: str) -> Proposal:
@@ -46,7 +50,7 @@ def proposal(command: Command, encoded: bytes, credential: str, lane: str) -> Pr
             lane = FIRST
         case Withdraw() | Barrier():
             lane = NODES
-    return Proposal(encoded, credential, weight(command), lane)
+    return Proposal(encoded, credential, weight(command), lane, keeps=isinstance(command, KeepAlive | Renew))
 
 
 def weight(command: Command) -> int:
@@ -106,7 +110,11 @@ class Commands:
             return
         if command is not None:
             proposal = self._judged(call, proposal, command)
-        self._lanes.setdefault(proposal.lane, deque()).append((call, proposal))
+        lane = self._lanes.setdefault(proposal.lane, deque())
+        if proposal.keeps:
+            lane.appendleft((call, proposal))
+        else:
+            lane.append((call, proposal))
         self._calls.add(call)
         self._bytes[proposal.lane] += len(proposal.command)
 

@@ -90,7 +90,7 @@ class Streams:
         """Those whose token was revoked since: at once, as if the connection broke."""
         for stream in self._open:
             if not self._authority.knows(stream.caller.credential):
-                stream.end(Refused(Reason.UNAUTHENTICATED, "the token was revoked"))
+                stream.break_off(Refused(Reason.UNAUTHENTICATED, "the token was revoked"))
 
     async def move(self, pace: Pace) -> None:
         """To other connections: each ends when what is in flight is answered, or waits for locks."""
@@ -137,13 +137,26 @@ class _Stream:
             await self._write_all()
         finally:
             reader.cancel()
-            self._unsent_of_all.drop(self.caller.key, self._unsent)
-            for pending in [*self._in_flight.values(), *(pending for _, pending in self._results if pending)]:
-                pending.leave()
+            self._leave_all()
 
     def end(self, why: Refused) -> None:
         """Nothing more is read."""
         self._fail(why)
+
+    def break_off(self, why: Refused) -> None:
+        """Nothing more is read or answered. A client that does not read what was sent before may delay the end."""
+        self._fail(why)
+        self._leave_all()
+
+    def _leave_all(self) -> None:
+        """What is in flight, and what was answered and is not sent."""
+        left = [*self._in_flight.values(), *(pending for _, pending in self._results if pending)]
+        self._in_flight.clear()
+        self._results.clear()
+        self._unsent_of_all.drop(self.caller.key, self._unsent)
+        self._unsent = 0
+        for pending in left:
+            pending.leave()
 
     def _fail(self, failure: BaseException) -> None:
         self._failure = self._failure or failure

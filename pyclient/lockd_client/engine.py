@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lockd_client import calls
+from lockd_client import calls, methods
 from lockd_client.attempts import ATTEMPT_S, RECONNECT, Failure, Repeat, Route
 from lockd_client.calls import Call, Gone
 from lockd_client.credentials import Credentials
@@ -270,7 +270,10 @@ class Engine:
             return False
         operation.link = link
         if link.is_stream and operation.call.method.field:
-            link.outbox.append(operation)
+            if operation.call.method in methods.KEEPING:
+                link.outbox.appendleft(operation)
+            else:
+                link.outbox.append(operation)
             self.links.actions.append(Write(link))
         else:
             self._ask(operation, link, time)

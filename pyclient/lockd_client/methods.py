@@ -38,6 +38,9 @@ KEEP_ALIVE = Method(f"{_SERVICE}/KeepAlive", lockd_pb2.KeepAliveRequest, lockd_p
 CLOSE_SESSION = Method(
     f"{_SERVICE}/CloseSession", lockd_pb2.CloseSessionRequest, lockd_pb2.CloseSessionResponse, "close_session"
 )
+KEEPING = (RENEW, KEEP_ALIVE)
+"""They leave before what waits to be sent: many locks that are asked for at once must not end those that are held."""
+
 STATUS = Method("/lockd.v1.ClusterService/Status", lockd_pb2.StatusRequest, lockd_pb2.StatusResponse, "status")
 
 _ACCESS = "/lockd.v1.AccessService"

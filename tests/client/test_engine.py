@@ -101,6 +101,15 @@ def test_what_is_queued_meanwhile_goes_in_one_message(bench: Bench) -> None:
     assert fields(bench.out()) == ["lock"] * 5
 
 
+def test_what_keeps_a_session_or_a_lease_leaves_before_what_waits_to_be_sent(bench: Bench) -> None:
+    for _ in range(3):
+        bench.lock()
+    bench.open()
+    bench.submit(calls.keep_alive(1))
+    bench.submit(calls.renew(7, 30))
+    assert sorted(fields(bench.out())[:2], key=str) == ["keep_alive", "renew"]
+
+
 def test_an_answer_is_counted_from_the_sending_of_its_own_attempt(bench: Bench) -> None:
     operation = bench.lock()
     bench.open()

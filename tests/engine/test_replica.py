@@ -105,6 +105,22 @@ def test_a_caller_with_many_commands_does_not_stand_before_one_with_few():
     assert (commands.size("modest"), commands.size("greedy"), len(commands)) == (0, 45 * 3, 45)
 
 
+def test_what_keeps_a_session_or_a_lease_goes_before_its_callers_other_commands():
+    """Else locks that are asked for by the thousand end those that are held."""
+    asked: list[c.Command] = [
+        c.IsLocked(call=c.Call(1, 1, 1), name="a"),
+        c.KeepAlive(call=c.Call(1, 1, 2), caller="ann", session=1),
+        c.IsLocked(call=c.Call(1, 1, 3), name="a"),
+        c.Renew(call=c.Call(1, 1, 4), caller="ann", token=1, ttl_ms=5_000),
+    ]
+    commands = Commands()
+    for command in asked:
+        commands.put(command.call, proposal(command, codec.encode_command(command), "", "ann"))
+    taken = [codec.decode_command(each.command).call.number for each in commands.take(10**6, weight_max=1000)]
+    assert sorted(taken[:2]) == [2, 4]
+    assert taken[2:] == [1, 3]
+
+
 def test_a_caller_fills_an_entry_only_while_it_is_the_only_one():
     commands = Commands()
     waiting_for(commands, "greedy", 900, first=0)

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
+from lockd.access.admission import Caller
 from lockd.config import Auth, DeclaredToken
 from lockd_client.proto import lockapi_pb2, lockd_pb2_grpc
 from lockd_client.proto import lockd_pb2 as pb
@@ -295,6 +296,39 @@ def test_streams_and_watches_of_a_revoked_token_end():
         assert (await other.result()).status.node_id == 1, "others go on"
         other.call.cancel()
         await async_eventually(lambda: not node.replica.state.waiters, WITHIN_S)
+
+    on_a_node(scenario)
+
+
+def test_a_revoked_caller_that_does_not_read_leaves_the_queues():
+    """The stream ends when the connection takes the end of it; what it asked for waits no longer."""
+
+    async def scenario(node: Node) -> None:
+        id = await create(node, "n" * 40)
+        caller = Caller("peer", None, "new", f"token:{id}")
+        is_stuck = asyncio.Event()
+        requests: asyncio.Queue[pb.StreamRequest] = asyncio.Queue()
+
+        async def send(data: bytes) -> None:
+            is_stuck.set()
+            await asyncio.Event().wait()
+
+        held = (await ask(node, ADMIN, "Lock", name="a")).token
+        stream = asyncio.ensure_future(node.streams.Stream(requests.get, caller, send))
+        requests.put_nowait(pb.StreamRequest(operations=[pb.Operation(id=1, status=pb.StatusRequest())]))
+        await is_stuck.wait()
+        lock = pb.LockRequest(name="a", wait_ms=-1)
+        requests.put_nowait(pb.StreamRequest(operations=[pb.Operation(id=2, lock=lock)]))
+        await async_eventually(lambda: node.replica.state.waiters, WITHIN_S)
+        await ask(node, ADMIN, "RevokeToken", token_id=id)
+        node.streams.end_unknown()
+        await async_eventually(lambda: not node.replica.state.waiters, WITHIN_S)
+        assert not node.admission._waiting
+        assert not node.unsent._bytes
+        assert not stream.done()
+        stream.cancel()
+        assert (await ask(node, ADMIN, "Unlock", token=held)).released
+        assert not node.replica.state.holds
 
     on_a_node(scenario)
 
