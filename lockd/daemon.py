@@ -45,6 +45,7 @@ from lockd.server.callers import Callers, Strangers
 from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
 from lockd.server.methods import ACCESS_METHODS
+from lockd.server.room import Room
 from lockd.server.rpc import Edge, generic_handler
 from lockd.server.service import Service
 from lockd.server.standard import HEALTH, REFLECTION, Health, Reflection
@@ -241,11 +242,11 @@ class _Node:
                 *PENDING,
             ]
         )
-        authority, refusals, unsent = self._authority, Refusals(), Unsent(limits.unsent_bytes_max)
+        authority, refusals, room = self._authority, Refusals(), Room(Unsent(limits.unsent_bytes_max))
         addresses = {node.id: node.endpoint for node in self._config.nodes}
         cluster = ClusterService(self._replica, addresses, __version__, authority, refusals)
         service = Service(self._admission, rng)
-        self._streams = Streams(service, cluster, limits, authority, refusals, unsent)
+        self._streams = Streams(service, cluster, limits, authority, refusals, room)
         self._watches = Watches(self._feed, self._admission)
         services: dict[ServiceDescriptor, tuple[object, ...]] = {
             _LOCKD["LockService"]: (service, self._streams, self._watches),
@@ -258,7 +259,7 @@ class _Node:
             refusals,
             lambda: cluster.leader_address,
             limits.message_bytes,
-            unsent,
+            room,
         )
         names = tuple(descriptor.full_name for descriptor in services)
         self._health = Health(names, limits.watchers_max)

@@ -16,6 +16,7 @@ from lockd.access.audit import Refusals
 from lockd.access.refusal import Reason, Refused
 
 from .callers import Callers, Context
+from .room import Room
 from .status import CODES, LEADER_TRAILER, REASON_TRAILER, number
 from .unsent import Unsent
 
@@ -45,7 +46,7 @@ class Edge:
     leader_address: Callable[[], str]
     message_bytes: int
     """The longest request that is looked at."""
-    unsent: Unsent
+    room: Room
 
 
 def generic_handler(
@@ -109,7 +110,8 @@ def _answering(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
     async def answer(request: Any, context: Context) -> Any:
         try:
             caller = await edge.callers.caller(context, _timeout_s(context))
-            edge.unsent.check(caller.key)
+            edge.room.unsent.check(caller.key)
+            await edge.room.turns.take(caller.key)
             response = (await implementation(_decoded(request), caller)).SerializeToString()
         except Refused as refused:
             await _refuse(context, refused, edge)
@@ -118,7 +120,7 @@ def _answering(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
             await _fail(context, error)
         if leader := edge.leader_address():
             context.set_trailing_metadata(((LEADER_TRAILER, leader),))
-        _count_until_sent(context, edge.unsent, caller.key, len(response))
+        _count_until_sent(context, edge.room.unsent, caller.key, len(response))
         return response
 
     return answer

@@ -22,10 +22,10 @@ from lockd_client.proto import lockd_pb2 as pb
 
 from .cluster import ClusterService
 from .methods import BY_FIELD, Method
+from .room import Room
 from .rpc import Receive, Send
 from .service import Service
 from .status import CODES, number
-from .unsent import Unsent
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +38,7 @@ UNSENT_BYTES_MAX = 1024 * 1024
 
 Pace = Callable[[], Awaitable[None]]
 """Waited for after each that was told to come back, so that not all come at once."""
-OPERATIONS_A_TURN = 64
-"""Of one message: then everybody else on the loop has a turn. A message may hold 20,000."""
-
-ROOM_S = 0.005
+ROOM_S = 0.02
 """How often it is looked whether a caller, who has as many calls in work as it may, has room for another."""
 
 REFUSED_A_PAUSE, REFUSED_PAUSE_S = 16, 0.05
@@ -58,9 +55,9 @@ class Streams:
         limits: Limits,
         authority: Authority,
         refusals: Refusals,
-        unsent: Unsent,
+        room: Room,
     ) -> None:
-        self._service, self._cluster, self._limits, self._unsent = service, cluster, limits, unsent
+        self._service, self._cluster, self._limits, self._room = service, cluster, limits, room
         self._authority, self._refusals = authority, refusals
         self._open: set[_Stream] = set()
         self._is_ending = False
@@ -71,9 +68,7 @@ class Streams:
             raise Refused(Reason.STOPPING)
         self._authority.check_known(caller.credential)
         check_limit("streams_max", len(self._open), self._limits.streams_max)
-        stream = _Stream(
-            self._service, self._cluster, self._limits, self._refusals, self._unsent, caller, receive, send
-        )
+        stream = _Stream(self._service, self._cluster, self._limits, self._refusals, self._room, caller, receive, send)
         self._open.add(stream)
         try:
             await stream.run()
@@ -106,13 +101,13 @@ class _Stream:
         cluster: ClusterService,
         limits: Limits,
         refusals: Refusals,
-        unsent: Unsent,
+        room: Room,
         caller: Caller,
         receive: Receive,
         send: Send,
     ) -> None:
         self._service, self._cluster, self.caller = service, cluster, caller
-        self._refusals, self._unsent_of_all = refusals, unsent
+        self._refusals, self._shared = refusals, room
         self._receive, self._send = receive, send
         self._operations_max = limits.stream_operations_max
         self._in_flight: dict[int, Pending] = {}
@@ -153,7 +148,7 @@ class _Stream:
         left = [*self._in_flight.values(), *(pending for _, pending in self._results if pending)]
         self._in_flight.clear()
         self._results.clear()
-        self._unsent_of_all.drop(self.caller.key, self._unsent)
+        self._shared.unsent.drop(self.caller.key, self._unsent)
         self._unsent = 0
         for pending in left:
             pending.leave()
@@ -171,10 +166,9 @@ class _Stream:
                 message = await self._receive()
                 if message is None:
                     break
-                for place, operation in enumerate(message.operations, 1):
-                    if place % OPERATIONS_A_TURN == 0:
-                        await asyncio.sleep(0)
+                for operation in message.operations:
                     await self._find_room(operation)
+                    await self._shared.turns.take(self.caller.key)
                     self._begin(operation)
         except Exception as error:  # noqa: BLE001  # run() raises it
             self._fail(error)
@@ -196,7 +190,7 @@ class _Stream:
 
     def _caller_is_full(self, *, frees: bool) -> bool:
         service, caller = self._service, self.caller
-        return not (service.has_room(caller, frees=frees) and self._unsent_of_all.has_room(caller.key))
+        return not (service.has_room(caller, frees=frees) and self._shared.unsent.has_room(caller.key))
 
     def _begin(self, operation: pb.Operation) -> None:
         id = operation.id
@@ -208,7 +202,7 @@ class _Stream:
             if method is not None:
                 self._submit(id, method, getattr(operation, method.field), operation.timeout_ms)
             elif field == "status":
-                self._put({"id": id, "status": self._cluster.status(self.caller)})
+                self._put_at_once({"id": id, "status": self._cluster.status(self.caller)})
             else:
                 raise Refused(Reason.INVALID_ARGUMENT, f"operations: {id} asks for nothing that this node knows")
         except Refused as refused:
@@ -222,7 +216,7 @@ class _Stream:
         """Raises Refused."""
         stale = self._service.stale(method, message, self.caller)
         if stale is not None:
-            self._put({"id": id, method.field: stale})
+            self._put_at_once({"id": id, method.field: stale})
             return
         check_limit("stream_operations_max", len(self._in_flight), self._operations_max * (2 if method.frees else 1))
         done = partial(self._hear, id, method)
@@ -247,11 +241,17 @@ class _Stream:
         self._refusals.note(refused, self.caller.peer, self.caller.identity)
         self._put(_error(id, refused))
 
+    def _put_at_once(self, result: dict[str, Any]) -> None:
+        """An answer that took no way through the log."""
+        before = self._unsent
+        self._put(result)
+        self._shared.turns.charge(self._unsent - before)
+
     def _put(self, result: dict[str, Any], undone_unsent: Pending | None = None) -> None:
         data = pb.StreamResponse(results=[result]).SerializeToString()
         self._results.append((data, undone_unsent))
         self._unsent += len(data)
-        self._unsent_of_all.add(self.caller.key, len(data))
+        self._shared.unsent.add(self.caller.key, len(data))
         _ring(self._alarm)
 
     async def _write_all(self) -> None:
@@ -288,7 +288,7 @@ class _Stream:
         message = b"".join([data for data, _ in self._results[:taken]]) + self._leader_part()
         del self._results[:taken]
         self._unsent -= size
-        self._unsent_of_all.drop(self.caller.key, size)
+        self._shared.unsent.drop(self.caller.key, size)
         return message
 
     def _leader_part(self) -> bytes:

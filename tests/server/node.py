@@ -22,6 +22,7 @@ from lockd.server.callers import Callers
 from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
 from lockd.server.methods import ACCESS_METHODS
+from lockd.server.room import Room
 from lockd.server.rpc import Edge, generic_handler
 from lockd.server.service import Service
 from lockd.server.stream import Streams
@@ -69,11 +70,12 @@ class Node:
         self.feed = Feed(0, limits.events_kept_max, limits.watchers_max)
         self.replica.news.publish = self.feed.publish
         self.refusals, self.unsent = Refusals(), Unsent(limits.unsent_bytes_max)
+        room = Room(self.unsent)
         addresses = {1: "127.0.0.1:2080", 2: "127.0.0.1:2090"}
         cluster = ClusterService(self.replica, addresses, "0.0.0", self.authority, self.refusals)
         service = Service(self.admission, random.Random(2))
         access = Service(self.admission, random.Random(4), ACCESS_METHODS)
-        self.streams = Streams(service, cluster, limits, self.authority, self.refusals, self.unsent)
+        self.streams = Streams(service, cluster, limits, self.authority, self.refusals, room)
         self.watches = Watches(self.feed, self.admission)
         services: list[tuple[Any, tuple[object, ...]]] = [
             (
@@ -86,7 +88,7 @@ class Node:
         ]
         self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         callers = Callers(self.authority, Freshness(self.replica.calls.propose).catch_up)
-        edge = Edge(callers, self.refusals, lambda: cluster.leader_address, limits.message_bytes, self.unsent)
+        edge = Edge(callers, self.refusals, lambda: cluster.leader_address, limits.message_bytes, room)
         self.server.add_generic_rpc_handlers(
             tuple(generic_handler(service, parts, edge) for service, parts in services)
         )

@@ -11,6 +11,7 @@ from lockd.access.admission import Caller
 from lockd.access.audit import Refusals
 from lockd.access.refusal import Reason, Refused
 from lockd.server.callers import Strangers
+from lockd.server.room import Room
 from lockd.server.rpc import Edge, generic_handler
 from lockd.server.standard import HEALTH, REFLECTION, Health, Reflection
 from lockd.server.unsent import Unsent
@@ -84,7 +85,7 @@ def test_watchers_are_bounded():
 def test_what_does_not_decode_is_an_invalid_argument(path: str):
     async def run() -> None:
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-        edge = Edge(Strangers(), Refusals(), lambda: "", 16 * 1024, Unsent(1024))
+        edge = Edge(Strangers(), Refusals(), lambda: "", 16 * 1024, Room(Unsent(1024)))
         server.add_generic_rpc_handlers(
             (
                 generic_handler(HEALTH, (Health(SERVICES, 10),), edge),

@@ -13,6 +13,8 @@ from lockd.access.authority import Authority
 from lockd.config import Limits
 from lockd.machine.state import State
 from lockd.server import stream as module
+from lockd.server.room import Room
+from lockd.server.turns import STARTS_A_TURN
 from lockd.server.unsent import Unsent
 from lockd_client.proto import lockd_pb2 as pb
 from tests.eventually import async_eventually
@@ -280,7 +282,7 @@ def test_what_keeps_a_session_does_not_wait_for_room_among_its_callers_locks():
 
 def test_a_message_of_many_operations_leaves_others_their_turns():
     """What is answered at once would otherwise be answered twenty thousand times in a row."""
-    count = 4 * module.OPERATIONS_A_TURN
+    count = 4 * STARTS_A_TURN
     turns = 0
     seen: set[int] = set()
 
@@ -310,7 +312,7 @@ def test_a_message_of_many_operations_leaves_others_their_turns():
         everybody = Authority(None, State)
         no_service: Any = Roomy()
         looking: Any = Looking()
-        streams = module.Streams(no_service, looking, Limits(), everybody, Refusals(), Unsent(1024 * 1024))
+        streams = module.Streams(no_service, looking, Limits(), everybody, Refusals(), Room(Unsent(1024 * 1024)))
         stream = asyncio.ensure_future(streams.Stream(receive, Caller("test"), send))
         while not stream.done():
             turns += 1
