@@ -21,7 +21,7 @@ from lockd.machine.outcomes import Outcome, Queued
 from lockd_client.proto import lockd_pb2 as pb
 
 from .cluster import ClusterService
-from .methods import BY_FIELD, Method
+from .methods import BY_FIELD, METHODS, Method
 from .rpc import Receive, Send
 from .service import Service
 from .status import CODES, number
@@ -40,6 +40,8 @@ Pace = Callable[[], Awaitable[None]]
 """Waited for after each that was told to come back, so that not all come at once."""
 OPERATIONS_A_TURN = 64
 """Of one message: then everybody else on the loop has a turn. A message may hold 20,000."""
+
+LIST = METHODS["List"]
 
 ROOM_S = 0.005
 """How often it is looked whether a caller, who has as many calls in work as it may, has room for another."""
@@ -128,6 +130,8 @@ class _Stream:
         self._is_read_to_end = False
         self._refused = 0
         """Operations that met a limit since the last pause."""
+        self._in_turn = 0
+        """Operations that began since others had theirs."""
         self._leader = ("", b"")
 
     async def run(self) -> None:
@@ -171,9 +175,11 @@ class _Stream:
                 message = await self._receive()
                 if message is None:
                     break
-                for place, operation in enumerate(message.operations, 1):
-                    if place % OPERATIONS_A_TURN == 0:
+                for operation in message.operations:
+                    if self._in_turn >= OPERATIONS_A_TURN:
+                        self._in_turn = 0
                         await asyncio.sleep(0)
+                    self._in_turn += 1
                     await self._find_room(operation)
                     self._begin(operation)
         except Exception as error:  # noqa: BLE001  # run() raises it
@@ -223,6 +229,8 @@ class _Stream:
         stale = self._service.stale(method, message, self.caller)
         if stale is not None:
             self._put({"id": id, method.field: stale})
+            if method is LIST:
+                self._in_turn = OPERATIONS_A_TURN  # it may have looked at thousands of names
             return
         check_limit("stream_operations_max", len(self._in_flight), self._operations_max * (2 if method.frees else 1))
         done = partial(self._hear, id, method)
