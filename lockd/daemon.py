@@ -265,7 +265,7 @@ class _Node:
         self._health = Health(names, limits.watchers_max)
         standard: dict[ServiceDescriptor, tuple[object, ...]] = {
             HEALTH: (self._health,),
-            REFLECTION: (Reflection((*names, HEALTH.full_name, REFLECTION.full_name)),),
+            REFLECTION: (Reflection((*names, HEALTH.full_name, REFLECTION.full_name), limits.watchers_max),),
         }
         open_edge = replace(edge, callers=Strangers())
         server.add_generic_rpc_handlers(

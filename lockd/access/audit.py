@@ -1,5 +1,5 @@
 """One line of the log for each thing that only an admin does, and for who was kept out. What breaks a hold is an event,
-too. No secret and no hash of one is ever part of a line.
+too. No secret is ever part of a line. Of a declared token's hash there are the digits that tell it apart.
 """
 
 from collections import Counter

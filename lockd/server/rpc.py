@@ -120,6 +120,7 @@ def _answering(implementation: Any, method: MethodDescriptor, edge: Edge) -> Any
             await _fail(context, error)
         if leader := edge.leader_address():
             context.set_trailing_metadata(((LEADER_TRAILER, leader),))
+        edge.room.turns.charge(len(response))
         _count_until_sent(context, edge.room.unsent, caller.key, len(response))
         return response
 

@@ -74,10 +74,20 @@ class Health:
 class Reflection:
     """grpc.reflection.v1alpha, which lets grpcurl do without .proto files."""
 
-    def __init__(self, services: Sequence[str]) -> None:
+    def __init__(self, services: Sequence[str], watchers_max: int) -> None:
         self._servicer = reflection.aio.ReflectionServicer(services)
+        self._open, self._open_max = 0, watchers_max
 
     async def ServerReflectionInfo(self, receive: Receive, caller: Caller, send: Send) -> None:  # noqa: N802 - gRPC's name
+        """Until the client has asked for the last time. Raises Refused."""
+        check_limit("watchers_max", self._open, self._open_max)
+        self._open += 1
+        try:
+            await self._answer(receive, send)
+        finally:
+            self._open -= 1
+
+    async def _answer(self, receive: Receive, send: Send) -> None:
         async def requests() -> AsyncIterator[asked.ServerReflectionRequest]:
             while (message := await receive()) is not None:
                 yield message

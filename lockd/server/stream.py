@@ -21,7 +21,7 @@ from lockd.machine.outcomes import Outcome, Queued
 from lockd_client.proto import lockd_pb2 as pb
 
 from .cluster import ClusterService
-from .methods import BY_FIELD, Method
+from .methods import BY_FIELD, METHODS, Method
 from .room import Room
 from .rpc import Receive, Send
 from .service import Service
@@ -38,6 +38,8 @@ UNSENT_BYTES_MAX = 1024 * 1024
 
 Pace = Callable[[], Awaitable[None]]
 """Waited for after each that was told to come back, so that not all come at once."""
+LIST = METHODS["List"]
+
 ROOM_S = 0.02
 """How often it is looked whether a caller, who has as many calls in work as it may, has room for another."""
 
@@ -217,6 +219,8 @@ class _Stream:
         stale = self._service.stale(method, message, self.caller)
         if stale is not None:
             self._put_at_once({"id": id, method.field: stale})
+            if method is LIST:
+                self._shared.turns.use_up()  # it may have looked at thousands of names
             return
         check_limit("stream_operations_max", len(self._in_flight), self._operations_max * (2 if method.frees else 1))
         done = partial(self._hear, id, method)

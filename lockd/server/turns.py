@@ -35,6 +35,10 @@ class Turns:
         """For an answer that was made at once."""
         self._left -= answered_bytes // BYTES_A_START
 
+    def use_up(self) -> None:
+        """Nothing more is begun in this turn."""
+        self._left = min(self._left, 0)
+
     def _renew_later(self) -> None:
         if not self._is_renewing:
             self._is_renewing = True

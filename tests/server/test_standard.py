@@ -74,6 +74,24 @@ def test_watchers_are_bounded():
     asyncio.run(run())
 
 
+def test_streams_that_ask_for_reflection_are_bounded():
+    """Nobody is asked who they are, and each that is open takes memory."""
+
+    async def run() -> None:
+        reflection = Reflection(SERVICES, 1)
+        asked: asyncio.Queue[None] = asyncio.Queue()
+        first = asyncio.ensure_future(reflection.ServerReflectionInfo(asked.get, CALLER, None))  # type: ignore[arg-type]  # nothing is sent
+        await asyncio.sleep(0)
+        with pytest.raises(Refused, match="watchers_max: 1 of 1"):
+            await reflection.ServerReflectionInfo(asked.get, CALLER, None)  # type: ignore[arg-type]
+        asked.put_nowait(None)
+        await first
+        asked.put_nowait(None)
+        await reflection.ServerReflectionInfo(asked.get, CALLER, None)  # type: ignore[arg-type]
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -89,7 +107,7 @@ def test_what_does_not_decode_is_an_invalid_argument(path: str):
         server.add_generic_rpc_handlers(
             (
                 generic_handler(HEALTH, (Health(SERVICES, 10),), edge),
-                generic_handler(REFLECTION, (Reflection(SERVICES),), edge),
+                generic_handler(REFLECTION, (Reflection(SERVICES, 10),), edge),
             )
         )
         port = server.add_insecure_port("127.0.0.1:0")

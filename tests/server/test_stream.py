@@ -263,6 +263,31 @@ def test_a_node_that_stops_answers_what_is_in_flight_and_ends_its_streams():
 # -- limits
 
 
+def test_a_list_that_the_node_itself_answers_takes_a_turn_of_its_own():
+    """It looks at thousands of names at once: 300 of them in one message stopped a node for seconds."""
+
+    async def scenario(node: Node) -> None:
+        count, turns = 8, 0
+        began: set[int] = set()
+        read_stale = node.admission.read_stale
+
+        def noting(*asked: Any) -> Any:
+            began.add(turns)
+            return read_stale(*asked)
+
+        node.admission.read_stale = noting  # type: ignore[assignment]
+        lists = [pb.Operation(id=id, list=pb.ListRequest(consistency=pb.STALE)) for id in range(count)]
+        async with node.stream(*lists) as talk:
+            results = asyncio.ensure_future(talk.results(count))
+            while not results.done():
+                turns += 1
+                await asyncio.sleep(0)
+            await results
+        assert len(began) == count
+
+    on_a_node(scenario)
+
+
 def test_what_keeps_a_session_does_not_wait_for_room_among_its_callers_locks():
     """Locks on one stream would end sessions on another, of the same caller."""
 

@@ -14,12 +14,12 @@ def test_no_more_is_begun_in_a_turn_however_many_ask():
             await turns.take("greedy")
             begun += 1
 
-        for _ in range(4 * STARTS_A_TURN):
-            asyncio.ensure_future(begin())
+        tasks = [asyncio.ensure_future(begin()) for _ in range(4 * STARTS_A_TURN)]
         counts = []
         for _ in range(20):
             await asyncio.sleep(0)
             counts.append(begun)
+        await asyncio.gather(*tasks)
         return counts
 
     counts = asyncio.run(run())
