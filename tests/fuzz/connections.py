@@ -234,4 +234,5 @@ def fuzz_phase(phase: Phase, cluster: Cluster, findings: Findings, seconds: floa
     p50, p99 = sentinel.percentiles()
     if len(findings.found) > before:
         told.append(f"{len(findings.found) - before} FINDINGS")
-    return f"{phase.name} ({', '.join(told)}): p50 {p50:.1f} p99 {p99:.1f} ms, {memory}"
+    again = f", {sentinel.come_again} asked again" if sentinel.come_again else ""
+    return f"{phase.name} ({', '.join(told)}): p50 {p50:.1f} p99 {p99:.1f} ms{again}, {memory}"

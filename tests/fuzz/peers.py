@@ -62,7 +62,7 @@ _contents: st.SearchStrategy[dict[str, Any]] = weighted(
             lambda commands: {"propose": {"proposals": [{"command": each} for each in (_open_node, *commands)]}}
         ),
     ),
-    (1, st.just({"propose": {"proposals": [{"command": b"\x0a" + bytes(3) + b"x" * 2_100_000}]}})),
+    (1, st.builds(lambda: {"propose": {"proposals": [{"command": b"\x0a" + bytes(3) + b"x" * 2_100_000}]}})),
     (2, fields(peers_pb2.NextNodeIdx.DESCRIPTOR).map(lambda content: {"next_node_idx": content})),
     (1, fields(peers_pb2.RequestVote.DESCRIPTOR).map(lambda content: {"request_vote": content})),
     (1, st.just({"response_vote": {}})),
