@@ -1,12 +1,14 @@
 """Hypothesis as a source of examples for as long as a run lasts."""
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 
 T = TypeVar("T")
 
@@ -38,6 +40,9 @@ def drive(strategy: st.SearchStrategy[T], body: Callable[[T], None], *, seed: in
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        seeded(seed * 1_000_000 + rounds)(quiet(given(strategy)(run)))()
+        with warnings.catch_warnings():
+            # Of a strategy over a whole protocol the text is long, and is made where nobody reads it.
+            warnings.filterwarnings("ignore", "Generating overly large repr", HypothesisWarning)
+            seeded(seed * 1_000_000 + rounds)(quiet(given(strategy)(run)))()
         rounds += 1
     return count
