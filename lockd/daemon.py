@@ -89,8 +89,8 @@ IDLE = (
 """A connection that says nothing, or on which nothing is asked, is closed, so that others find room."""
 
 PENDING = (
-    ("grpc.server.max_pending_requests", 100_000),
-    ("grpc.server.max_pending_requests_hard_limit", 200_000),
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
 )
 """Calls that have arrived and were not taken up. Beyond it gRPC cancels some, whoever made them, without a reason; by
 default from 1,000 on, which one client's burst reaches.
@@ -211,7 +211,9 @@ class _Node:
         watch = asyncio.ensure_future(self._watch())
         stop = asyncio.ensure_future(self._stop.wait())
         try:
-            await asyncio.wait([replica, stop], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([replica, stop, watch], return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                watch.result()  # raises: it ends by a fault alone, and without it nobody revoked is shut out
             if not replica.done():
                 await self._drain()
         finally:
@@ -237,6 +239,8 @@ class _Node:
                 ("grpc.max_receive_message_length", MESSAGE_ROOM * limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.max_allowed_incoming_connections", connections(limits.connections_max)),
+                # Of one connection: a stranger may begin calls and never send what gRPC waits for.
+                ("grpc.max_concurrent_streams", limits.waits_per_caller_max + 2 * limits.calls_per_caller_max),
                 *KEEPALIVE,
                 *IDLE,
                 *PENDING,

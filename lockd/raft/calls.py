@@ -229,7 +229,8 @@ class Calls:
         """What an earlier copy of it began is undone."""
         self.leave(parked.call, broke_off=False)
         in_doubt = OutcomeUnknown("its caller may not do it any more; whether it was done before is not known")
-        parked.done(in_doubt if parked.was_skipped else refusal)
+        waits_on = parked.is_queued and not parked.key  # in its session, from which nothing is withdrawn
+        parked.done(in_doubt if parked.was_skipped or waits_on else refusal)
 
     def _note_queued(self, parked: Parked) -> None:
         parked.is_queued = True

@@ -35,10 +35,16 @@ def court(cluster: Cluster) -> Court:
     return Court(cluster)
 
 
-def make(number: int, wait_ms: int = 0) -> Any:
+def open_session(member: Member) -> "asyncio.Task[Any]":
+    request = c.Request(c.Key("eve", c.FREE_ID + b"session"), b"asked", 240_000)
+    make = lambda call: c.OpenSession(call=call, request=request, ttl_ms=60_000)  # noqa: E731 - a Make
+    return member.process.start(member.replica.calls.propose(make, None, None, "token:1"))
+
+
+def make(number: int, wait_ms: int = 0, session: int = 0) -> Any:
     request = c.Request(c.Key("eve", c.FREE_ID + b"%d" % number), b"asked %d" % number, 240_000)
     wants = (c.Want("jobs", c.Mode.EXCLUSIVE),)
-    return lambda call: c.Acquire(call=call, request=request, wants=wants, wait_ms=wait_ms)
+    return lambda call: c.Acquire(call=call, request=request, wants=wants, wait_ms=wait_ms, session=session)
 
 
 def start(member: Member, number: int, wait_ms: int = 0) -> "asyncio.Task[Any]":
@@ -93,3 +99,19 @@ def test_a_wait_goes_on_when_its_caller_is_shut_out_meanwhile(cluster: Cluster, 
     court.shut_out.add("token:1")
     cluster.run(3.0)
     assert len(told) == 1
+
+
+def test_a_denial_of_a_wait_in_a_session_does_not_say_that_nothing_was_done(cluster: Cluster, court: Court):
+    """Its first copy waits in the queue: what a session waits for is not withdrawn."""
+    follower = cluster.followers[0]
+    opened = ended(cluster, open_session(follower))
+    assert isinstance(ended(cluster, start(cluster.leader, 1)), Granted)
+    told: list[Any] = []
+    waits = make(2, -1, session=opened.session)
+    follower.process.call(lambda: follower.replica.calls.submit(waits, told.append, None, None, "token:1"))
+    cluster.until(lambda: told)
+    court.shut_out.add("token:1")
+    (parked,) = follower.replica.calls._parked.values()
+    follower.process.call(lambda: follower.replica.calls._send_again(parked))
+    cluster.until(lambda: len(told) == 2)
+    assert isinstance(told[1], OutcomeUnknown)
