@@ -77,8 +77,8 @@ def allow(_credential: str, _command: Command | None) -> None:
     """Of a cluster that asks nobody who they are."""
 
 
-SHARE, PRESENT_TAKES = 8, 64
-"""While there was another lane so many entries ago, or less, each gets an eighth of an entry."""
+SHARE, PRESENT_TAKES = 16, 64
+"""While there was another lane so many entries ago, or less, each gets a sixteenth of an entry."""
 
 
 class Commands:

@@ -123,12 +123,12 @@ def test_what_keeps_a_session_or_a_lease_goes_before_its_callers_other_commands(
 
 def test_a_caller_fills_an_entry_only_while_it_is_the_only_one():
     commands = Commands()
-    waiting_for(commands, "greedy", 900, first=0)
-    assert len(commands.take(bytes_max=10**6, weight_max=80)) == 80
-    waiting_for(commands, "modest", 1, first=1000)
-    assert [each.lane for each in commands.take(10**6, weight_max=80)] == ["greedy", "modest", *["greedy"] * 9]
-    sizes = [len(commands.take(bytes_max=10**6, weight_max=80)) for _ in range(PRESENT_TAKES)]
-    assert sizes == [10] * (PRESENT_TAKES - 1) + [80], "until the other one has been away for a while"
+    waiting_for(commands, "greedy", 1200, first=0)
+    assert len(commands.take(bytes_max=10**6, weight_max=160)) == 160
+    waiting_for(commands, "modest", 1, first=2000)
+    assert [each.lane for each in commands.take(10**6, weight_max=160)] == ["greedy", "modest", *["greedy"] * 9]
+    sizes = [len(commands.take(bytes_max=10**6, weight_max=160)) for _ in range(PRESENT_TAKES)]
+    assert sizes == [10] * (PRESENT_TAKES - 1) + [160], "until the other one has been away for a while"
 
 
 @pytest.mark.parametrize(("refusal", "is_known"), [(Refusal.DENIED, True), (Refusal.UNKNOWN_CALLER, False)])
