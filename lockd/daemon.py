@@ -239,8 +239,6 @@ class _Node:
                 ("grpc.max_receive_message_length", MESSAGE_ROOM * limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.max_allowed_incoming_connections", connections(limits.connections_max)),
-                # Of one connection: a stranger may begin calls and never send what gRPC waits for.
-                ("grpc.max_concurrent_streams", limits.waits_per_caller_max + 2 * limits.calls_per_caller_max),
                 *KEEPALIVE,
                 *IDLE,
                 *PENDING,
