@@ -25,7 +25,19 @@ _HEADINGS = ("ID", "NAME", "ROLE", "PREFIXES", "CREATED BY")
 _ALL_NAMES = "(all names)"
 _ID_MAX = 2**63 - 1
 
-_ID = click.IntRange(min=1, max=_ID_MAX)
+
+class _Id(click.IntRange):
+    """The id of a token. Its name is easily given instead, and may belong to several."""
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"'{escaped(str(value))}' is not a number; `lockd token list` shows the ids", param, ctx)
+        return super().convert(number, param, ctx)
+
+
+_ID = _Id(min=1, max=_ID_MAX)
 
 
 @click.group("token", cls=InOrder, short_help="Make, list and revoke tokens of callers.")

@@ -349,3 +349,11 @@ def test_revoking_asks_first(node: FakeNode) -> None:
 def test_wrong_command_lines(node: FakeNode, arguments: tuple[str, ...], code: int) -> None:
     assert run(node, *arguments).exit_code == code
     assert node.guard.access.requests == []
+
+
+def test_a_name_given_for_an_id_is_told_where_ids_are_found(node: FakeNode) -> None:
+    refused = run(node, "token", "revoke", "ci", "--yes")
+
+    assert refused.exit_code == 64
+    assert "'ci' is not a number; `lockd token list` shows the ids" in refused.stderr
+    assert node.guard.access.requests == []
