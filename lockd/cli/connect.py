@@ -64,6 +64,10 @@ class Cluster:
         )
 
 
+def _file(option: str, help: str) -> Callable[[Any], Any]:
+    return click.option(option, type=click.Path(path_type=Path), metavar="FILE", help=help)
+
+
 _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--endpoint",
@@ -72,36 +76,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="HOST:PORT",
         help="Where a node serves clients; may be repeated. Default: LOCKD_ENDPOINTS, else 127.0.0.1:2080.",
     ),
-    click.option(
-        "--cluster",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="A cluster.yml: take from it endpoints, cacert, and the first token of an admin that may be read.",
+    _file(
+        "--cluster", "A cluster.yml: take from it endpoints, cacert, and the first token of an admin that may be read."
     ),
-    click.option(
-        "--cacert",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="The authorities that issue nodes' certificates, in PEM; then TLS. Default: LOCKD_CACERT.",
-    ),
-    click.option(
-        "--cert",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="A certificate to show to nodes, in PEM. Default: LOCKD_CERT.",
-    ),
-    click.option(
-        "--key",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="The key of that certificate, in PEM. Default: LOCKD_KEY.",
-    ),
-    click.option(
-        "--token-file",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Holds the token that says who calls. Default: LOCKD_TOKEN, else LOCKD_TOKEN_FILE.",
-    ),
+    _file("--cacert", "The authorities that issue nodes' certificates, in PEM; then TLS. Default: LOCKD_CACERT."),
+    _file("--cert", "A certificate to show to nodes, in PEM. Default: LOCKD_CERT."),
+    _file("--key", "The key of that certificate, in PEM. Default: LOCKD_KEY."),
+    _file("--token-file", "Holds the token that says who calls. Default: LOCKD_TOKEN, else LOCKD_TOKEN_FILE."),
     click.option(
         "--insecure",
         is_flag=True,
