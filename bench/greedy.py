@@ -30,10 +30,13 @@ from bench.figures import Series, load, machine, milliseconds, table  # noqa: E4
 from lockd_client import LockdClient  # noqa: E402
 from lockd_client.proto import lockd_pb2 as pb  # noqa: E402
 from lockd_client.proto import lockd_pb2_grpc  # noqa: E402
+from tests.eventually import eventually  # noqa: E402
 from tests.integration.cluster import Cluster  # noqa: E402
 
 MODEST, GREEDY = "modest-" + "m" * 40, "greedy-" + "g" * 40
 CALL_S = 30.0
+WAITS_S = 120.0
+"""Until the greedy one has all the waits that it may have."""
 OPERATIONS = 2_000
 """Of one message."""
 
@@ -83,7 +86,13 @@ STREAMS = {
     "List on streams": streams_of_lists,
 }
 UNARY = "Lock, unary"
-KINDS = (*STREAMS, UNARY)
+REFUSED = "waits, all refused by now"
+"""The same streams of waits, when the greedy one has as many as it may and each further one is refused."""
+SIXTEEN = "16 calls at once"
+"""No greedy one: what work as such does to the modest one on this machine."""
+COMPUTES = "computes, calls nobody"
+"""The same, of a process as such."""
+KINDS = (*STREAMS, REFUSED, UNARY, SIXTEEN, COMPUTES)
 
 
 async def be_greedy(kind: str, endpoint: str) -> None:
@@ -92,9 +101,13 @@ async def be_greedy(kind: str, endpoint: str) -> None:
     async with grpc.aio.insecure_channel(endpoint) as channel:
         stub = lockd_pb2_grpc.LockServiceStub(channel)
         print("begins", flush=True)
-        if kind == UNARY:
-            await asyncio.gather(*(_ask_on(stub, metadata, number) for number in range(500)))
-        await asyncio.gather(*(_stream_on(stub, metadata, STREAMS[kind]()) for _ in range(4)))
+        if kind == COMPUTES:
+            while True:
+                pass
+        if kind in (UNARY, SIXTEEN):
+            await asyncio.gather(*(_ask_on(stub, metadata, number) for number in range(500 if kind == UNARY else 16)))
+        of = "waits on streams" if kind == REFUSED else kind
+        await asyncio.gather(*(_stream_on(stub, metadata, STREAMS[of]()) for _ in range(4)))
 
 
 async def _ask_on(stub: Any, metadata: Any, number: int) -> None:
@@ -139,6 +152,12 @@ def pairs(client: LockdClient, count: int) -> list[float]:
     return seconds
 
 
+def refused_waits(client: LockdClient, endpoint: str) -> int:
+    """Of any caller, on that node, so far."""
+    refused = client.status(endpoint).refused
+    return sum(refused.get(limit, 0) for limit in ("waits_per_caller_max", "waiters_per_name_max"))
+
+
 def measure(kinds: list[str], rounds: int, calls: int, folder: Path) -> str:
     with Cluster(folder, 3, settings=settings()) as cluster:
         cluster._asking.close()
@@ -151,8 +170,11 @@ def measure(kinds: list[str], rounds: int, calls: int, folder: Path) -> str:
             for kind, _ in itertools.product(kinds, range(rounds)):
                 alone, beside = found[kind]
                 alone.rounds.append(pairs(client, calls))
+                before = refused_waits(client, endpoint)
                 with greedy(kind, endpoint):
                     pairs(client, calls // 4 + 1)
+                    if kind == REFUSED:
+                        eventually(lambda before=before: refused_waits(client, endpoint) > before, WAITS_S)
                     beside.rounds.append(pairs(client, calls))
             refused = dict(client.status(endpoint).refused)
     rows = []

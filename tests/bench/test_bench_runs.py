@@ -72,9 +72,10 @@ def test_nothing_to_do_is_refused(program, option):
 
 
 def test_greedy(tmp_path):
-    few = ("--rounds", "1", "--calls", "3", "--kind", "Lock on streams", "--kind", "Lock, unary")
+    kinds = ("Lock on streams", "Lock, unary", "16 calls at once", "computes, calls nobody")
+    few = ("--rounds", "1", "--calls", "3", *(part for kind in kinds for part in ("--kind", kind)))
     text = printed("greedy.py", *few, "--folder", str(tmp_path))
     table = rows(text)
-    assert all(float(cell) > 0 for cell in table["Lock on streams"] + table["Lock, unary"]), text
+    assert all(float(cell) > 0 for kind in kinds for cell in table[kind]), text
     assert "refused of the greedy one" in text
     assert list(tmp_path.iterdir()) == []
