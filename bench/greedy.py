@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,10 @@ def refused_waits(client: LockdClient, endpoint: str) -> int:
     return sum(refused.get(limit, 0) for limit in ("waits_per_caller_max", "waiters_per_name_max"))
 
 
+def is_refused_waits(client: LockdClient, endpoint: str, before: int) -> bool:
+    return refused_waits(client, endpoint) > before
+
+
 def measure(kinds: list[str], rounds: int, calls: int, folder: Path) -> str:
     with Cluster(folder, 3, settings=settings()) as cluster:
         cluster._asking.close()
@@ -174,7 +179,7 @@ def measure(kinds: list[str], rounds: int, calls: int, folder: Path) -> str:
                 with greedy(kind, endpoint):
                     pairs(client, calls // 4 + 1)
                     if kind == REFUSED:
-                        eventually(lambda before=before: refused_waits(client, endpoint) > before, WAITS_S)
+                        eventually(partial(is_refused_waits, client, endpoint, before), WAITS_S)
                     beside.rounds.append(pairs(client, calls))
             refused = dict(client.status(endpoint).refused)
     rows = []
