@@ -72,7 +72,7 @@ class Link:
     def due(self) -> float:
         if self.state is LinkState.OPENING:
             return self.opened + CONNECT_S
-        if self.ping_key:
+        if self.ping_key or self.wants_ping:
             return self.ping_sent + ATTEMPT_S
         if self.is_stream and any(operation.is_parked for operation in self.flying.values()):
             return self.heard + PING_S

@@ -223,6 +223,19 @@ def test_a_silent_node_with_waiters_is_asked_and_then_left(bench: Bench) -> None
     assert not bench.done
 
 
+def test_a_node_is_not_left_before_its_question_could_be_written(bench: Bench) -> None:
+    """Whoever drives the engine may call due() before the stream's writer has had its turn."""
+    bench.lock(wait=math.inf)
+    link = bench.open()
+    (sent,) = bench.out()
+    bench.say(link, lockd_pb2.Result(id=sent.id, lock=QUEUED))
+    bench.pass_time(PING_S)
+    assert bench.engine.alarm == bench.time + ATTEMPT_S
+    bench.pass_time(0)
+    assert bench.link is link
+    bench.open(link)
+
+
 def test_a_node_that_stays_without_a_leader_is_left_by_waiters(bench: Bench) -> None:
     bench.lock(wait=math.inf)
     link = bench.open()
