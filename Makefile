@@ -1,10 +1,12 @@
 # The targets of a checkout. `make help` lists them.
 # Choose another interpreter with: make test PYTHON=python3.12
+# Tests run in JOBS processes side by side, a file in one of them; with JOBS=0 in pytest's own, as --pdb needs it.
 
 PYTHON ?= python3
 VENV ?= .venv
 STATE ?= .run
 CLUSTER ?= cluster.example.yml
+JOBS ?= 2
 ARGS ?=
 
 SHELL := /bin/sh
@@ -40,7 +42,7 @@ run: $(STAMP)  ## start three nodes on loopback; Ctrl-C stops them, their state 
 
 .PHONY: test
 test: $(STAMP)  ## run the tests; ARGS go to pytest: make test ARGS='-k raft -x'
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 .PHONY: integration
 integration: $(STAMP)  ## crash, pause and restart real nodes, and print figures; ARGS: names of scenarios
