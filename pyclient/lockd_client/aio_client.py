@@ -1,30 +1,31 @@
 """The asyncio client."""
 
-import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self, TypeVar, Unpack
 
-from lockd_client import aio_locks, calls, channels, methods, tokens
+from lockd_client import aio_feeds, aio_locks, calls, methods, tokens
 from lockd_client.agents import TaskAgents
 from lockd_client.aio_transport import AioTransport
-from lockd_client.attempts import Failure, Route
+from lockd_client.attempts import Route
 from lockd_client.calls import Wants
-from lockd_client.channels import grpc
 from lockd_client.client import LINGER_S, checked_timeout
 from lockd_client.clock import now
 from lockd_client.credentials import Credentials
+from lockd_client.elections import VALUE, leader_in
 from lockd_client.endpoints import parse_endpoint
-from lockd_client.holding import OwnSessions
+from lockd_client.holding import OwnSessions, checked_progress
+from lockd_client.options import ElectionOptions, LockOptions, check_decorated, name_of
 from lockd_client.settings import Given, resolve
 from lockd_client.values import (
     AccessToken,
     Event,
     Holder,
+    Leader,
     LockAnswer,
     LockInfo,
     Mode,
@@ -38,6 +39,9 @@ from lockd_client.values import (
     Waiter,
 )
 from lockd_client.watching import Watching
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class AsyncLockdClient:
@@ -124,6 +128,7 @@ class AsyncLockdClient:
         metadata: Mapping[str, str] | None = None,
         lock_delay: float = 0,
         reentrant: bool = False,
+        progress_within: float | None = None,
         session: aio_locks.AsyncSession | None = None,
     ) -> aio_locks.AsyncLock:
         """A lock to be used with `with`, or acquire() and release(). Nothing is sent yet.
@@ -135,13 +140,21 @@ class AsyncLockdClient:
         (512 bytes) and metadata (4096 bytes, keys and values together) are for people. lock_delay: seconds, at most 60,
         for which nobody else gets the lock after its lease ended or it was broken. reentrant: the thread that holds it
         may acquire it again, by any such object of this client with the same ttl; it is then held in the client's own
-        session. session: held as long as that session, and `ttl` is not used.
+        session. progress_within: seconds; it is renewed only while the work calls the lock's progress() at least so
+        often. session: held as long as that session, and `ttl` is not used.
 
         Raises InvalidArgument.
         """
-        return self._lock(
-            ((name, shared),), ttl, wait, auto_renew, owner, reason, metadata, lock_delay, reentrant, session
+        wants = Wants(
+            names=((name, shared),),
+            ttl=ttl,
+            owner=owner,
+            reason=reason,
+            metadata=metadata,
+            lock_delay=lock_delay,
+            reentrant=reentrant,
         )
+        return self._lock(wants, wait, auto_renew, progress_within, session)
 
     def lock_all(
         self,
@@ -154,6 +167,7 @@ class AsyncLockdClient:
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         lock_delay: float = 0,
+        progress_within: float | None = None,
         session: aio_locks.AsyncSession | None = None,
     ) -> aio_locks.AsyncLock:
         """A set of 1 to 64 locks, granted whole or not at all, with one token; it cannot be in a deadlock with itself
@@ -161,8 +175,64 @@ class AsyncLockdClient:
 
         Raises InvalidArgument.
         """
-        wanted = calls.names_of(names)
-        return self._lock(wanted, ttl, wait, auto_renew, owner, reason, metadata, lock_delay, False, session)
+        wants = Wants(
+            names=calls.names_of(names),
+            ttl=ttl,
+            owner=owner,
+            reason=reason,
+            metadata=metadata,
+            lock_delay=lock_delay,
+        )
+        return self._lock(wants, wait, auto_renew, progress_within, session)
+
+    def synchronized(
+        self, name: str | Callable[..., str], ttl: float = 30, **options: Unpack[LockOptions]
+    ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Coroutine[None, None, T]]]:
+        """A decorator: each call of the coroutine function runs with the lock held.
+
+        name: of the lock, or a function of the call's arguments that answers it. ttl and options as in lock(). Each
+        call raises what a `with` raises: LockTimeout where it was not acquired within `wait`, and then the function
+        does not run; LockLost where the lock was lost before the function ended.
+
+        Raises InvalidArgument, for functions that would run on without the lock, as generators do, too.
+        """
+        if isinstance(name, str):
+            self.lock(name, ttl, **options)
+
+        def decorate(function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, None, T]]:
+            check_decorated(function, is_async=True)
+
+            @wraps(function)
+            async def locked(*arguments: P.args, **keywords: P.kwargs) -> T:
+                async with self.lock(name_of(name, arguments, keywords), ttl, **options):
+                    return await function(*arguments, **keywords)
+
+            return locked
+
+        return decorate
+
+    # ---- elections
+
+    def elect(
+        self, name: str, value: str = "", ttl: float = 30, **options: Unpack[ElectionOptions]
+    ) -> aio_locks.AsyncLock:
+        """A candidacy: who holds this lock leads until it is released or lost, and `value` is what leader() tells the
+        others of it, such as an address. Candidates wait in line. ttl and options as in lock(); value: at most
+        4091 bytes.
+
+        A leader that was paused may act late: let what it writes to refuse tokens below the highest it saw.
+        """
+        return self.lock(name, ttl, metadata={VALUE: value}, **options)
+
+    async def leader(self, name: str) -> Leader | None:
+        """Who leads, as of a moment after the call was made; None: nobody."""
+        return leader_in(await self._transport.ask(calls.get(name, 1)))
+
+    def observe(self, name: str) -> AsyncIterator[Leader | None]:
+        """Who leads now, and then each other leader, None while there is none, for ever. One that led for a moment may
+        be left out.
+        """
+        return aio_feeds.observe(self, name)
 
     async def open_session(self, ttl: float = 30, owner: str | None = None) -> aio_locks.AsyncSession:
         """A lease that many locks can share, kept alive in the background until it is closed or lost.
@@ -294,7 +364,7 @@ class AsyncLockdClient:
         with calls.arguments():
             watching = Watching(prefix, from_revision, Route(self._endpoints, random.random), self._timeout, now())
             watching.request()
-        return self._watch(watching)
+        return aio_feeds.watch(self._transport, watching)
 
     # ---- who may do what: for admins whose own token is for all names
 
@@ -359,60 +429,24 @@ class AsyncLockdClient:
 
     def _lock(
         self,
-        names: tuple[tuple[str, bool], ...],
-        ttl: float,
+        wants: Wants,
         wait: float | None,
         auto_renew: bool,
-        owner: str | None,
-        reason: str,
-        metadata: Mapping[str, str] | None,
-        lock_delay: float,
-        reentrant: bool,
+        progress_within: float | None,
         session: aio_locks.AsyncSession | None,
     ) -> aio_locks.AsyncLock:
-        wants = Wants(
-            names=names,
-            ttl=ttl,
-            owner=owner,
-            reason=reason,
-            metadata=metadata,
-            lock_delay=lock_delay,
-            reentrant=reentrant,
-        )
         wants.message()
         held_in = None
         if session is not None:
             held_in = session.hold.get
-        elif reentrant:
-            held_in = partial(self._sessions.get, ttl)
+        elif wants.reentrant:
+            held_in = partial(self._sessions.get, wants.ttl)
         return aio_locks.AsyncLock(
-            self._transport, wants, agent=self._agents.label, wait=wait, auto_renew=auto_renew, session=held_in
+            self._transport,
+            wants,
+            agent=self._agents.label,
+            wait=wait,
+            auto_renew=auto_renew,
+            session=held_in,
+            progress_within=checked_progress(progress_within, renews=auto_renew and wants.ttl > 0 and held_in is None),
         )
-
-    async def _watch(self, watching: Watching) -> AsyncIterator[Event]:
-        route = watching.route
-        while True:
-            await asyncio.sleep(max(0.0, route.not_before - now()))
-            endpoint = route.endpoint
-            failure: Failure = channels.ended(endpoint)
-            with self._transport.way(endpoint) as (way, edition):
-                call = None
-                try:
-                    call = way.channel.unary_stream(
-                        methods.WATCH.path,
-                        request_serializer=methods.WATCH.request.SerializeToString,
-                        response_deserializer=methods.WATCH.answer.FromString,
-                    )(watching.request(), metadata=self._transport.metadata)
-                    async for response in call:
-                        watching.heard(now())
-                        for event in watching.took(response, endpoint):
-                            yield event
-                except grpc.RpcError as error:
-                    failure = channels.failure_of(endpoint, error, way.pem)
-                finally:
-                    if call is not None:
-                        call.cancel()
-                failure = self._transport.judged(way, edition, failure)
-            raised = watching.failed(failure, now())
-            if raised is not None:
-                raise raised

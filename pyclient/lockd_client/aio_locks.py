@@ -10,7 +10,7 @@ from lockd_client.aio_transport import AioTransport
 from lockd_client.calls import Wants, seconds
 from lockd_client.errors import DeadlockError, InvalidArgument, LockdError, LockTimeout, NotOwned
 from lockd_client.holding import Flow, Holding, SessionHold
-from lockd_client.values import CycleLink
+from lockd_client.values import CycleLink, State
 
 
 class AsyncLock:
@@ -32,6 +32,7 @@ class AsyncLock:
         wait: float | None,
         auto_renew: bool,
         session: Callable[[], Flow[SessionHold]] | None,
+        progress_within: float = math.inf,
     ) -> None:
         self.lost = asyncio.Event()
         """An asyncio.Event: set when the lock is lost, cleared when it is acquired again."""
@@ -40,7 +41,12 @@ class AsyncLock:
         self._agent = agent
         self._reentrant = wants.reentrant
         self._holding = Holding(
-            transport, wants, auto_renew=auto_renew, signal=lambda _: self.lost.set(), session=session
+            transport,
+            wants,
+            auto_renew=auto_renew,
+            signal=lambda _: self.lost.set(),
+            session=session,
+            progress_within=progress_within,
         )
         self._turn = asyncio.Lock()  # held by whoever holds the lock, or is about to
         self._taken_by = ""
@@ -122,9 +128,21 @@ class AsyncLock:
         """Seconds until the lock is called lost if no renewal succeeds; infinite with ttl=0; 0 where it is not held."""
         return self._holding.remaining()
 
+    @property
+    def state(self) -> State | None:
+        """What the holder may believe (State), by this client's clock; None where nothing is held. It asks nobody."""
+        return self._holding.state()
+
     def check(self) -> None:
         """Raises LockLost, or NotOwned where it was not acquired. It asks nobody: call it as often as you like."""
         self._holding.check()
+
+    def progress(self) -> None:
+        """Says that the work goes on, to a lock that was made with `progress_within`: once that long has passed without
+        this, the lock is not renewed any more, and it is lost at most a ttl later. Raises what check() raises. It asks
+        nobody.
+        """
+        self._holding.progress()
 
     async def locked(self) -> bool:
         """Whether anybody holds it (of a set: any of it), as of a moment after the call."""
@@ -135,6 +153,12 @@ class AsyncLock:
         the task that does the renewals: it must not block.
         """
         self._holding.on_lost(callback)
+
+    def on_state(self, callback: Callable[[State], object]) -> None:
+        """Has it called with each new state of a hold: SUSPENDED, CONNECTED again, LOST. As on_lost() otherwise; it is
+        not called for what was before.
+        """
+        self._holding.on_state(callback)
 
     def __repr__(self) -> str:
         names = ", ".join(repr(name) for name, _ in self._holding.wants.names)
@@ -185,9 +209,18 @@ class AsyncSession:
         """Seconds until the session is called lost if no keep-alive succeeds; 0 once it is lost or closed."""
         return self.hold.remaining()
 
+    @property
+    def state(self) -> State | None:
+        """As AsyncLock.state; None once it is closed."""
+        return self.hold.state()
+
     def on_lost(self, callback: Callable[[], object]) -> None:
         """As AsyncLock.on_lost()."""
         self.hold.on_lost(callback)
+
+    def on_state(self, callback: Callable[[State], object]) -> None:
+        """As AsyncLock.on_state()."""
+        self.hold.on_state(callback)
 
     async def close(self) -> None:
         """Frees all that is held in it. May be called twice. Cancelled or failed, it goes on in the background, and

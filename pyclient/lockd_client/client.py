@@ -3,29 +3,30 @@
 import math
 import os
 import random
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial, wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ParamSpec, Self, TypeVar, Unpack
 
-from lockd_client import calls, channels, locks, methods, tokens
+from lockd_client import calls, feeds, locks, methods, tokens
 from lockd_client.agents import ThreadAgents
-from lockd_client.attempts import Failure, Route
+from lockd_client.attempts import Route
 from lockd_client.calls import Wants
-from lockd_client.channels import grpc
 from lockd_client.clock import now
 from lockd_client.credentials import Credentials
+from lockd_client.elections import VALUE, leader_in
 from lockd_client.endpoints import parse_endpoint
 from lockd_client.errors import InvalidArgument
-from lockd_client.holding import OwnSessions
+from lockd_client.holding import OwnSessions, checked_progress
+from lockd_client.options import ElectionOptions, LockOptions, check_decorated, name_of
 from lockd_client.settings import Given, resolve
 from lockd_client.transport import Transport
 from lockd_client.values import (
     AccessToken,
     Event,
     Holder,
+    Leader,
     LockAnswer,
     LockInfo,
     Mode,
@@ -39,6 +40,9 @@ from lockd_client.values import (
     Waiter,
 )
 from lockd_client.watching import Watching
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LINGER_S = 1.0  # how long close() waits for what is still to be told to a node
 
@@ -156,6 +160,7 @@ class LockdClient:
         metadata: Mapping[str, str] | None = None,
         lock_delay: float = 0,
         reentrant: bool = False,
+        progress_within: float | None = None,
         session: locks.Session | None = None,
     ) -> locks.Lock:
         """A lock to be used with `with`, or acquire() and release(). Nothing is sent yet.
@@ -167,13 +172,21 @@ class LockdClient:
         (512 bytes) and metadata (4096 bytes, keys and values together) are for people. lock_delay: seconds, at most 60,
         for which nobody else gets the lock after its lease ended or it was broken. reentrant: the thread that holds it
         may acquire it again, by any such object of this client with the same ttl; it is then held in the client's own
-        session. session: held as long as that session, and `ttl` is not used.
+        session. progress_within: seconds; it is renewed only while the work calls the lock's progress() at least so
+        often. session: held as long as that session, and `ttl` is not used.
 
         Raises InvalidArgument.
         """
-        return self._lock(
-            ((name, shared),), ttl, wait, auto_renew, owner, reason, metadata, lock_delay, reentrant, session
+        wants = Wants(
+            names=((name, shared),),
+            ttl=ttl,
+            owner=owner,
+            reason=reason,
+            metadata=metadata,
+            lock_delay=lock_delay,
+            reentrant=reentrant,
         )
+        return self._lock(wants, wait, auto_renew, progress_within, session)
 
     def lock_all(
         self,
@@ -186,6 +199,7 @@ class LockdClient:
         reason: str = "",
         metadata: Mapping[str, str] | None = None,
         lock_delay: float = 0,
+        progress_within: float | None = None,
         session: locks.Session | None = None,
     ) -> locks.Lock:
         """A set of 1 to 64 locks, granted whole or not at all, with one token; it cannot be in a deadlock with itself
@@ -193,8 +207,62 @@ class LockdClient:
 
         Raises InvalidArgument.
         """
-        wanted = calls.names_of(names)
-        return self._lock(wanted, ttl, wait, auto_renew, owner, reason, metadata, lock_delay, False, session)
+        wants = Wants(
+            names=calls.names_of(names),
+            ttl=ttl,
+            owner=owner,
+            reason=reason,
+            metadata=metadata,
+            lock_delay=lock_delay,
+        )
+        return self._lock(wants, wait, auto_renew, progress_within, session)
+
+    def synchronized(
+        self, name: str | Callable[..., str], ttl: float = 30, **options: Unpack[LockOptions]
+    ) -> Callable[[Callable[P, T]], Callable[P, T]]:
+        """A decorator: each call of the function runs with the lock held.
+
+        name: of the lock, or a function of the call's arguments that answers it. ttl and options as in lock(). Each
+        call raises what a `with` raises: LockTimeout where it was not acquired within `wait`, and then the function
+        does not run; LockLost where the lock was lost before the function ended.
+
+        Raises InvalidArgument, for functions that would run on without the lock, as generators do, too.
+        """
+        if isinstance(name, str):
+            self.lock(name, ttl, **options)
+
+        def decorate(function: Callable[P, T]) -> Callable[P, T]:
+            check_decorated(function, is_async=False)
+
+            @wraps(function)
+            def locked(*arguments: P.args, **keywords: P.kwargs) -> T:
+                with self.lock(name_of(name, arguments, keywords), ttl, **options):
+                    return function(*arguments, **keywords)
+
+            return locked
+
+        return decorate
+
+    # ---- elections
+
+    def elect(self, name: str, value: str = "", ttl: float = 30, **options: Unpack[ElectionOptions]) -> locks.Lock:
+        """A candidacy: who holds this lock leads until it is released or lost, and `value` is what leader() tells the
+        others of it, such as an address. Candidates wait in line. ttl and options as in lock(); value: at most
+        4091 bytes.
+
+        A leader that was paused may act late: let what it writes to refuse tokens below the highest it saw.
+        """
+        return self.lock(name, ttl, metadata={VALUE: value}, **options)
+
+    def leader(self, name: str) -> Leader | None:
+        """Who leads, as of a moment after the call was made; None: nobody."""
+        return leader_in(self._transport.ask(calls.get(name, 1)))
+
+    def observe(self, name: str) -> Iterator[Leader | None]:
+        """Who leads now, and then each other leader, None while there is none, for ever. One that led for a moment may
+        be left out.
+        """
+        return feeds.observe(self, name)
 
     def open_session(self, ttl: float = 30, owner: str | None = None) -> locks.Session:
         """A lease that many locks can share, kept alive in the background until it is closed or lost.
@@ -322,7 +390,7 @@ class LockdClient:
         with calls.arguments():
             watching = Watching(prefix, from_revision, Route(self._endpoints, random.random), self._timeout, now())
             watching.request()
-        return self._watch(watching)
+        return feeds.watch(self._transport, watching)
 
     # ---- who may do what: for admins whose own token is for all names
 
@@ -387,65 +455,24 @@ class LockdClient:
 
     def _lock(
         self,
-        names: tuple[tuple[str, bool], ...],
-        ttl: float,
+        wants: Wants,
         wait: float | None,
         auto_renew: bool,
-        owner: str | None,
-        reason: str,
-        metadata: Mapping[str, str] | None,
-        lock_delay: float,
-        reentrant: bool,
+        progress_within: float | None,
         session: locks.Session | None,
     ) -> locks.Lock:
-        wants = Wants(
-            names=names,
-            ttl=ttl,
-            owner=owner,
-            reason=reason,
-            metadata=metadata,
-            lock_delay=lock_delay,
-            reentrant=reentrant,
-        )
         wants.message()
         held_in = None
         if session is not None:
             held_in = session.hold.get
-        elif reentrant:
-            held_in = partial(self._sessions.get, ttl)
+        elif wants.reentrant:
+            held_in = partial(self._sessions.get, wants.ttl)
         return locks.Lock(
-            self._transport, wants, agent=self._agents.label, wait=wait, auto_renew=auto_renew, session=held_in
+            self._transport,
+            wants,
+            agent=self._agents.label,
+            wait=wait,
+            auto_renew=auto_renew,
+            session=held_in,
+            progress_within=checked_progress(progress_within, renews=auto_renew and wants.ttl > 0 and held_in is None),
         )
-
-    def _watch(self, watching: Watching) -> Iterator[Event]:
-        route = watching.route
-        while True:
-            time.sleep(max(0.0, route.not_before - now()))
-            endpoint = route.endpoint
-            failure: Failure = channels.ended(endpoint)
-            with self._transport.way(endpoint) as (way, edition):
-                call = None
-                try:
-                    call = way.channel.unary_stream(
-                        methods.WATCH.path,
-                        request_serializer=methods.WATCH.request.SerializeToString,
-                        response_deserializer=methods.WATCH.answer.FromString,
-                    )(watching.request(), metadata=self._transport.metadata)
-                    while True:
-                        with self._transport.busy():
-                            response = next(call, None)
-                        watching.heard(now())
-                        if response is None:
-                            break
-                        yield from watching.took(response, endpoint)
-                except grpc.RpcError as error:
-                    failure = channels.failure_of(endpoint, error, way.pem)
-                except ValueError:  # what gRPC raises for a closed channel
-                    failure = channels.closed(endpoint)
-                finally:
-                    if call is not None:
-                        call.cancel()
-                failure = self._transport.judged(way, edition, failure)
-            raised = watching.failed(failure, now())
-            if raised is not None:
-                raise raised

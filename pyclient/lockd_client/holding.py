@@ -2,8 +2,10 @@
 they answer. Pure but for the clock. sync and async objects (locks.py, aio_locks.py) run the same flows.
 """
 
+import math
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from lockd_client import calls
@@ -14,6 +16,7 @@ from lockd_client.engine import Engine
 from lockd_client.errors import (
     CallFailed,
     DeadlockError,
+    InvalidArgument,
     LockdError,
     LockLost,
     NotOwned,
@@ -23,13 +26,24 @@ from lockd_client.errors import (
     UpgradeRefused,
 )
 from lockd_client.leases import Lease
-from lockd_client.values import NO_DEADLINE, LockAnswer, Outcome
+from lockd_client.values import NO_DEADLINE, LockAnswer, Outcome, State
 
 T = TypeVar("T")
 Flow = Generator[Call[Any], Any, T]
 
 RENEWALS_MAX = 3  # of a lease that is too short to be reported
 TRIES_MAX = 3  # of an acquisition whose time is over and that was lost, or withdrawn, on its way
+
+
+def checked_progress(within: float | None, *, renews: bool) -> float:
+    """renews: whether the lock has a lease of its own that is renewed. Raises InvalidArgument."""
+    if within is None:
+        return math.inf
+    if not within > 0:
+        raise InvalidArgument(f"progress_within is {within}; it is a number of seconds, more than 0")
+    if not renews:
+        raise InvalidArgument("progress_within is for locks that are renewed, and on their own: with a ttl, no session")
+    return within
 
 
 class Driver(Protocol):
@@ -43,13 +57,16 @@ class Driver(Protocol):
 
 
 class Watched:
-    """A lease that tells when it is lost: once `signal`, at once, and then each callback, elsewhere."""
+    """A lease that tells what becomes of it: where it is lost once `signal`, at once, and then each callback,
+    elsewhere.
+    """
 
     def __init__(self, driver: Driver, signal: Callable[[bool], object]) -> None:
         """signal: must not block. Its argument: whether it is another process's lease (forks)."""
         self.driver = driver
         self._signal = signal
         self._callbacks: list[Callable[[], object]] = []
+        self._observers: list[Callable[[State], object]] = []
         self._was_lost = False
 
     def on_lost(self, callback: Callable[[], object]) -> None:
@@ -58,18 +75,29 @@ class Watched:
             if self._was_lost:
                 self.driver.fire(callback)
 
+    def on_state(self, callback: Callable[[State], object]) -> None:
+        with self.driver.inside():
+            self._observers.append(callback)
+
     def watch(self, lease: Lease) -> Callable[[], None]:
         """Inside. Returns what ends it."""
         self._was_lost = False
 
-        def lost() -> None:
-            self._was_lost = True
-            self._signal(lease.is_foreign)
+        def heard(state: State) -> None:
+            if state is State.LOST:
+                self._was_lost = True
+                self._signal(lease.is_foreign)
             if not lease.is_foreign:
-                for callback in self._callbacks:
-                    self.driver.fire(callback)
+                self._fire(state)
 
-        return lease.listen(lost)
+        return lease.listen(heard)
+
+    def _fire(self, state: State) -> None:
+        for observer in self._observers:
+            self.driver.fire(partial(observer, state))
+        if state is State.LOST:
+            for callback in self._callbacks:
+                self.driver.fire(callback)
 
 
 class SessionHold(Watched):
@@ -110,6 +138,9 @@ class SessionHold(Watched):
 
     def remaining(self) -> float:
         return 0.0 if self.lease is None or self.is_closed else self.lease.remaining(now())
+
+    def state(self) -> State | None:
+        return None if self.lease is None or self.is_closed else self.lease.state(now())
 
     def close(self) -> Flow[None]:
         if self.lease is None or self.is_closed:
@@ -173,6 +204,7 @@ class Holding(Watched):
         auto_renew: bool,
         signal: Callable[[bool], object],
         session: Callable[[], Flow[SessionHold]] | None = None,
+        progress_within: float = math.inf,
     ) -> None:
         """session: a flow that answers the session to hold it in; None: a lease of its own."""
         super().__init__(driver, signal)
@@ -181,6 +213,7 @@ class Holding(Watched):
         self.count = 0  # re-entrant acquisitions that were not released yet
         self.lease: Lease | None = None
         self._auto_renew = auto_renew
+        self._progress_within = progress_within
         self._session = session
         self._unwatch: Callable[[], None] = _nothing
 
@@ -192,12 +225,20 @@ class Holding(Watched):
     def remaining(self) -> float:
         return 0.0 if self.lease is None else self.lease.remaining(now())
 
+    def state(self) -> State | None:
+        return None if self.lease is None else self.lease.state(now())
+
     def check(self) -> None:
         """Raises LockLost, NotOwned."""
-        if self.lease is None:
-            raise NotOwned
-        if self.lease.has_passed(now()):
-            raise LockLost(self._names())
+        self._present()
+
+    def progress(self) -> None:
+        """Raises LockLost, NotOwned."""
+        lease = self._present()
+        with self.driver.inside() as engine:
+            lease.progress(now())
+            if lease in engine.leases:
+                engine.leases.keep(lease)
 
     def acquire(self, agent: str, wait: float) -> Flow[bool]:
         """wait: seconds; infinite for as long as it takes."""
@@ -273,6 +314,7 @@ class Holding(Watched):
                     sent=answer.sent,
                     token=answer.token,
                     renews=self._auto_renew,
+                    progress_within=self._progress_within,
                 )
                 if not (yield from _lengthened(lease)):
                     self._undo(answer.token)
@@ -284,11 +326,20 @@ class Holding(Watched):
                     self.lease = lease
                     self._unwatch = self.watch(lease)
                 if session is None:
+                    lease.progress(now())
                     engine.leases.keep(lease)
         except BaseException:
             self._undo(answer.token)
             raise
         return True
+
+    def _present(self) -> Lease:
+        lease = self.lease
+        if lease is None:
+            raise NotOwned
+        if lease.has_passed(now()):
+            raise LockLost(self._names())
+        return lease
 
     def _undo(self, token: int) -> None:
         with self.driver.inside() as engine:

@@ -2,7 +2,8 @@
 
 A lease is lost at its deadline, with or without a network, and stays lost: whoever holds it looks at the deadline
 before it reads an answer. Answers move the deadline only forward: each that arrived in time is a bound of its own, and
-the latest holds.
+the latest holds. Where a third of the ttl is left, and a renewal has been due for as long, the holder's state becomes
+SUSPENDED.
 """
 
 import math
@@ -12,7 +13,9 @@ from itertools import count
 
 from lockd_client import calls
 from lockd_client.calls import Call
-from lockd_client.values import RenewAnswer
+from lockd_client.values import RenewAnswer, State
+
+Listener = Callable[[State], None]
 
 RENEWALS_PER_TTL = 3
 PAUSES_PER_TTL = 10  # after a renewal that failed, another this part of a ttl later
@@ -22,9 +25,19 @@ class Lease:
     """Of one hold (token), or of a session. `ttl` in seconds, 0: no deadline."""
 
     def __init__(
-        self, ttl: float, *, deadline: float, sent: float, token: int = 0, session_id: int = 0, renews: bool = True
+        self,
+        ttl: float,
+        *,
+        deadline: float,
+        sent: float,
+        token: int = 0,
+        session_id: int = 0,
+        renews: bool = True,
+        progress_within: float = math.inf,
     ) -> None:
-        """sent: when the request that opened it was sent. renews: False where only its deadline is watched."""
+        """sent: when the request that opened it was sent. renews: False where only its deadline is watched.
+        progress_within: seconds after the last progress() from which on it is not renewed.
+        """
         self.ttl = ttl
         self.deadline = deadline
         self.token = token
@@ -32,9 +45,13 @@ class Lease:
         self.renews = renews and ttl > 0
         self.next_renewal = self._renewal_after(sent)
         self.is_renewing = False
+        self.is_stalled = False  # a renewal was due, and no progress had been reported
         self.is_lost = False
         self.is_foreign = False  # it is the process's from which this one was forked
-        self._listeners: dict[int, Callable[[], None]] = {}
+        self._progress_within = progress_within
+        self._progressed = sent
+        self._told = State.CONNECTED
+        self._listeners: dict[int, Listener] = {}
         self._listener_ids = count()
 
     def remaining(self, time: float) -> float:
@@ -43,6 +60,11 @@ class Lease:
 
     def has_passed(self, time: float) -> bool:
         return self.is_lost or time >= self.deadline
+
+    def state(self, time: float) -> State:
+        if self.has_passed(time):
+            return State.LOST
+        return State.SUSPENDED if time >= self._suspended_at() else State.CONNECTED
 
     def is_short(self, time: float) -> bool:
         """Whether it is to be renewed before anybody is told of it."""
@@ -67,20 +89,35 @@ class Lease:
         self.deadline = max(self.deadline, answer.deadline)
         self.next_renewal = max(self.next_renewal, self._renewal_after(answer.sent))
 
+    def progress(self, time: float) -> None:
+        """The work goes on, and with it the renewals."""
+        self._progressed = time
+        self.is_stalled = False
+
+    def wants_renewal(self, time: float) -> bool:
+        if not self.renews or self.is_renewing or time < self.next_renewal:
+            return False
+        self.is_stalled = time >= self._progressed + self._progress_within
+        return not self.is_stalled
+
     def postpone(self, time: float) -> None:
         self.next_renewal = time + self.ttl / PAUSES_PER_TTL
 
     def lose(self) -> None:
         """Tells the listeners, once."""
-        if self.is_lost:
-            return
-        self.is_lost = True
-        for listener in list(self._listeners.values()):
-            listener()
+        if not self.is_lost:
+            self.is_lost = True
+            self._tell(State.LOST)
 
-    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """listener: called when the lease is lost, under whatever guards it; it must not block. Returns what takes it
-        off again.
+    def tell(self, time: float) -> None:
+        """The listeners, where the state is another one than they were told last. Not of a loss: see lose()."""
+        state = self.state(time)
+        if state not in (self._told, State.LOST):
+            self._tell(state)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """listener: called when the state changes, under whatever guards the lease; it must not block. Returns what
+        takes it off again.
         """
         key = next(self._listener_ids)
         self._listeners[key] = listener
@@ -88,12 +125,23 @@ class Lease:
 
     def due(self) -> float:
         """When to look at it again."""
-        if self.renews and not self.is_renewing:
-            return min(self.deadline, self.next_renewal)
-        return self.deadline
+        moments = [self.deadline]
+        if self.renews and not self.is_renewing and not self.is_stalled:
+            moments.append(self.next_renewal)
+        if self._told is State.CONNECTED:
+            moments.append(self._suspended_at())
+        return min(moments)
 
     def _renewal_after(self, sent: float) -> float:
         return sent + self.ttl / RENEWALS_PER_TTL if self.ttl else math.inf
+
+    def _suspended_at(self) -> float:
+        return self.deadline - self.ttl / RENEWALS_PER_TTL if self.renews else math.inf
+
+    def _tell(self, state: State) -> None:
+        self._told = state
+        for listener in list(self._listeners.values()):
+            listener(state)
 
 
 class Upkeep:

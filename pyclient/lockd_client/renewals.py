@@ -24,6 +24,9 @@ class Renewals:
     def __len__(self) -> int:
         return len(self._upkeep)
 
+    def __contains__(self, lease: Lease) -> bool:
+        return lease in self._upkeep
+
     def keep(self, lease: Lease) -> None:
         """Renews it and watches its deadline until it is forgotten, or lost."""
         self._upkeep.keep(lease)
@@ -44,8 +47,12 @@ class Renewals:
         for lease in self._upkeep.take_due(time):
             if lease.has_passed(time):
                 self.lose(lease, time)
-            else:
+                continue
+            lease.tell(time)
+            if lease.wants_renewal(time):
                 self._renew(lease, time)
+            else:
+                self._upkeep.keep(lease)
 
     def next_due(self) -> float:
         return self._upkeep.next_due()
@@ -76,6 +83,7 @@ class Renewals:
                 return
         else:
             lease.postpone(time)
+        lease.tell(time)
         self._upkeep.keep(lease)
 
 

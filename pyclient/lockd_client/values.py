@@ -31,6 +31,20 @@ class Mode(StrEnum):
     SHARED = "SHARED"
 
 
+class State(StrEnum):
+    """What a holder may believe of its hold, by its own clock alone.
+
+    CONNECTED: its lease is renewed as it should be, and nobody else has the lock. SUSPENDED: less than a third of the
+    ttl is left, since no node answered a renewal, or the work reported no progress; nobody else has the lock yet, and
+    remaining() says for how long: begin nothing that takes longer. It may become CONNECTED again. LOST: the lease may
+    have ended, and another may hold the lock; it stays lost. Without renewals it is CONNECTED until it is LOST.
+    """
+
+    CONNECTED = "CONNECTED"
+    SUSPENDED = "SUSPENDED"
+    LOST = "LOST"
+
+
 @dataclass(frozen=True, slots=True)
 class RequestId:
     """What makes a repeated call act once.
@@ -104,6 +118,18 @@ class LockInfo:
     waiters_count: int
     delayed_until_ms: int
     clock_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leader:
+    """Who won an election. value: what they said of themselves. token: rises from leader to leader. `age`: seconds
+    since then, at the moment of the answer.
+    """
+
+    value: str
+    token: int
+    owner: str
+    age: float = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from lockd_client.links import PING_S, Ask, Close, HangUp, Link, Open
 from lockd_client.operations import Answer, Operation
 from lockd_client.proto import lockd_pb2
 from lockd_client.settings import Settings
+from lockd_client.values import State
 
 WANTS = Wants(names=(("a", False),), ttl=30)
 GRANTED = lockd_pb2.LockResponse(outcome=lockd_pb2.GRANTED, acquired=True, token=7, lease_remaining_ms=30_000)
@@ -355,9 +356,10 @@ def test_a_unary_wait_that_is_given_up_is_hung_up(bench: Bench) -> None:
 
 
 def test_a_lease_is_renewed_and_lost_without_a_network() -> None:
-    bench, lost = Bench(), []
+    bench = Bench()
+    told: list[tuple[State, float]] = []
     lease = Lease(30, deadline=129.0, sent=100.0, token=7)
-    lease.listen(lambda: lost.append(bench.time))
+    lease.listen(lambda state: told.append((state, bench.time)))
     bench.engine.leases.keep(lease)
     bench.time = 110.0
     bench.engine.due(bench.time)
@@ -367,10 +369,25 @@ def test_a_lease_is_renewed_and_lost_without_a_network() -> None:
     answer = lockd_pb2.RenewResponse(outcome=lockd_pb2.RENEWED, lease_remaining_ms=30_000)
     bench.say(bench.link, lockd_pb2.Result(id=renewal.id, renew=answer))
     assert lease.deadline == pytest.approx(110 + 30 - 0.65)
-    while not lost and bench.time < 300:
+    while not lease.is_lost and bench.time < 300:
         bench.time = max(bench.time, bench.engine.alarm)
         bench.engine.due(bench.time)
-    assert lost == [lease.deadline]
+    assert told == [(State.SUSPENDED, lease.deadline - 10), (State.LOST, lease.deadline)]
+
+
+def test_a_lease_whose_work_stalls_is_not_renewed_until_it_goes_on() -> None:
+    bench = Bench()
+    lease = Lease(30, deadline=129.0, sent=100.0, token=7, progress_within=5)
+    bench.engine.leases.keep(lease)
+    bench.pass_time(10)
+    assert bench.actions(Open) == []
+    with_progress = bench.time = 112.0
+    lease.progress(with_progress)
+    bench.engine.leases.keep(lease)
+    assert bench.engine.alarm < bench.time
+    bench.engine.due(bench.time)
+    bench.open()
+    assert fields(bench.out()) == ["renew"]
 
 
 def test_a_renewal_that_is_answered_too_late_is_not_read() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lockd_client.clock import CLOCK_RATE_BOUND, MARGIN_S, deadline_of
 from lockd_client.leases import Lease, Upkeep
-from lockd_client.values import RenewAnswer
+from lockd_client.values import RenewAnswer, State
 
 spans = st.floats(0, 86_400)
 
@@ -63,16 +63,48 @@ def test_what_is_not_held_is_not_renewed() -> None:
 
 
 def test_lost_stays_lost_and_is_told_once() -> None:
-    held, told = lease(), []
-    held.listen(lambda: told.append(1))
-    unheard = held.listen(lambda: told.append(2))
+    held = lease()
+    told: list[State] = []
+    held.listen(told.append)
+    unheard = held.listen(told.append)
     unheard()
     held.lose()
     held.lose()
-    assert told == [1]
+    assert told == [State.LOST]
     assert held.has_passed(0.0)
     assert held.remaining(0.0) == 0.0
     assert not held.renewed(renewal(39.0), 1.0)
+
+
+def test_where_a_third_is_left_it_is_suspended_until_a_renewal_is_answered() -> None:
+    held = lease()
+    told: list[State] = []
+    held.listen(told.append)
+    held.is_renewing = True  # and no answer comes
+    assert (held.state(18.9), held.due()) == (State.CONNECTED, 19.0)
+    held.tell(19.0)
+    held.tell(19.1)
+    assert (held.state(19.1), told, held.due()) == (State.SUSPENDED, [State.SUSPENDED], 29.0)
+    assert held.renewed(renewal(48.0, sent=19.0), 20.0)
+    held.tell(20.0)
+    assert told == [State.SUSPENDED, State.CONNECTED]
+    assert held.state(48.0) is State.LOST
+
+
+def test_without_renewals_it_is_connected_until_it_is_lost() -> None:
+    assert [lease(renews=False).state(time) for time in (28.9, 29.0)] == [State.CONNECTED, State.LOST]
+    assert lease(math.inf, ttl=0).state(1e9) is State.CONNECTED
+
+
+def test_it_is_renewed_only_while_progress_is_reported() -> None:
+    held = Lease(30.0, deadline=29.0, sent=0.0, token=7, progress_within=12.0)
+    assert held.wants_renewal(10.0)
+    assert not held.wants_renewal(12.0)
+    assert held.due() == 19.0  # no renewal is due any more
+    held.progress(13.0)
+    assert held.due() == 10.0
+    assert held.wants_renewal(24.9)
+    assert not held.wants_renewal(25.0)
 
 
 @pytest.mark.parametrize(("time", "short"), [(0.0, False), (19.0, False), (19.1, True), (40.0, True)])
@@ -90,7 +122,7 @@ def test_upkeep_gives_what_is_due_in_order() -> None:
     assert first not in upkeep
     first.is_renewing = True
     upkeep.keep(first)
-    assert upkeep.next_due() == 29.0
+    assert upkeep.next_due() == 19.0
     upkeep.forget(second)
     assert upkeep.take_due(30.0) == [first]
     assert upkeep.next_due() == math.inf
