@@ -29,7 +29,7 @@ HOLDERS_LOOKED_AT = 1000  # the most that a node answers
 
 
 @dataclass(slots=True)
-class _Attempt:
+class Attempt:
     """At taking locks. token: 0 until it has succeeded. ways: what is in its way; None where that is not known."""
 
     names: tuple[str, ...]
@@ -143,7 +143,7 @@ def lock_command(
     """
     if no_wait and wait:
         raise click.UsageError("--no-wait and --wait exclude each other.")
-    attempt = _Attempt(names, "SHARED" if shared else "EXCLUSIVE", ttl, wait)
+    attempt = Attempt(names, "SHARED" if shared else "EXCLUSIVE", ttl, wait)
     try:
         with connected(cluster, timeout) as client:
             wanted = [(name, shared) for name in names]

@@ -16,6 +16,7 @@ from lockd.cli.certs import certs_command
 from lockd.cli.groups import InOrder
 from lockd.cli.locks import break_command, lock_command, unlock_command
 from lockd.cli.looking import info_command, list_command, wait_command
+from lockd.cli.run import run_command
 from lockd.cli.serve import serve_command
 from lockd.cli.status import status_command
 from lockd.cli.token import token_command
@@ -68,6 +69,7 @@ def main() -> None:
     """A distributed lock service: its daemon (serve) and its client.
 
     \b
+    lockd run nightly-report -- make all    run a command while a lock is held
     lockd lock nightly-report --ttl 300     take a lock; prints a token
     lockd info nightly-report               who holds it, who waits
     lockd unlock nightly-report --token 17  give it back
@@ -76,6 +78,7 @@ def main() -> None:
 
 
 for command in (
+    run_command,
     lock_command,
     unlock_command,
     wait_command,

@@ -51,7 +51,7 @@ def test_the_name_of_the_lock_may_depend_on_the_call(node: FakeNode, client: Loc
 
 
 def test_without_the_lock_the_function_does_not_run(client: LockdClient) -> None:
-    ran = []
+    ran: list[int] = []
     with client.lock("a"), pytest.raises(LockTimeout):
         client.synchronized("a", wait=0)(ran.append)(1)
     assert ran == []
