@@ -17,12 +17,12 @@ from lockd_client import channels, methods
 from lockd_client.attempts import Failure
 from lockd_client.calls import Call
 from lockd_client.channels import Channels, Way, grpc
-from lockd_client.clock import now
+from lockd_client.clock import grpc_timeout, now
 from lockd_client.credentials import Credentials, Pem
 from lockd_client.engine import Engine
 from lockd_client.errors import ClientClosed
 from lockd_client.links import Action, Ask, Close, HangUp, Link, Open, Write
-from lockd_client.operations import Answer
+from lockd_client.operations import Answer, Operation
 from lockd_client.proto import lockd_pb2
 
 NAP_S = 1.0  # the longest sleep while there are leases: what a machine sleeps counts in deadlines, but not in timers
@@ -48,7 +48,7 @@ class AioTransport:
     def __init__(self, endpoints: Sequence[str], credentials: Credentials, timeout: float) -> None:
         self._credentials = credentials
         self._engine = Engine(endpoints, credentials, timeout=timeout, chance=random.random)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None  # of its first call
         self._woken: asyncio.Event | None = None
         self._background: asyncio.Task[None] | None = None
         self._wakes_at = math.inf
@@ -56,6 +56,7 @@ class AioTransport:
         self._channels = Channels(credentials, _make_channel)
         self._streams: dict[Link, _Stream] = {}
         self._unary: dict[int, Any] = {}
+        self._asking: dict[asyncio.Task[Any] | None, Operation] = {}  # by task, until it is done with the answer
         self._tasks: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()  # told of every change while the client ends
         _OPEN.add(self)
@@ -64,10 +65,17 @@ class AioTransport:
 
     async def ask(self, call: Call[T]) -> T:
         """Raises LockdError. Cancelled, the call is given up in its own way (calls.Gone)."""
+        try:
+            return await self._ask_and_wait(call)
+        finally:
+            self._asking.pop(asyncio.current_task(), None)
+
+    async def _ask_and_wait(self, call: Call[T]) -> T:
         loop = self._begin()
         answered: asyncio.Future[None] = loop.create_future()
         with self.inside() as engine:
             operation = engine.submit(call, lambda _: None if answered.done() else answered.set_result(None), now())
+            self._asking[asyncio.current_task()] = operation
         try:
             await answered
         except BaseException:
@@ -86,7 +94,7 @@ class AioTransport:
             call = next(flow)
             while True:
                 try:
-                    answer = await self.ask(call)
+                    answer = await self._ask_and_wait(call)
                 except BaseException as error:  # noqa: BLE001  # the flow gets it, and raises what it does not expect
                     call = flow.throw(error)
                 else:
@@ -94,6 +102,8 @@ class AioTransport:
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            self._asking.pop(asyncio.current_task(), None)
 
     @contextmanager
     def inside(self) -> Iterator[Engine]:
@@ -107,6 +117,12 @@ class AioTransport:
             self._wake()
         if self._engine.is_ending:
             self._progress.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task has an answer to take, and no callback is to run."""
+        is_told = any(operation.result is not None for operation in self._asking.values())
+        return not (is_told or self._fired)
 
     def fire(self, callback: Callable[[], object]) -> None:
         self._fired.append(callback)
@@ -166,10 +182,10 @@ class AioTransport:
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
+        if self.loop is not loop:
+            if self.loop is not None:
                 raise RuntimeError("an AsyncLockdClient belongs to the event loop of its first call")
-            self._loop = loop
+            self.loop = loop
             self._woken = asyncio.Event()
         return loop
 
@@ -182,8 +198,8 @@ class AioTransport:
             self._background = self._start(self._run())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        assert self._loop is not None
-        task = self._loop.create_task(work)
+        assert self.loop is not None
+        task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -289,7 +305,7 @@ class AioTransport:
                     ask.method.path,
                     request_serializer=ask.method.request.SerializeToString,
                     response_deserializer=ask.method.answer.FromString,
-                )(ask.message, timeout=ask.timeout, metadata=self._credentials.metadata)
+                )(ask.message, timeout=grpc_timeout(ask.timeout), metadata=self._credentials.metadata)
                 self._unary[ask.key] = call
                 try:
                     result = await call
@@ -311,6 +327,11 @@ def _make_channel(endpoint: str, pem: Pem | None) -> Any:
 
 
 _OPEN: weakref.WeakSet[AioTransport] = weakref.WeakSet()
+
+
+def transports() -> list[AioTransport]:
+    """Of this process, those that were closed among them."""
+    return list(_OPEN)
 
 
 def _in_child() -> None:

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from typing import Protocol
 
 CLOCK_RATE_BOUND = 0.01  # ρ: by how much two clocks may differ in rate
 MARGIN_S = 0.05
@@ -14,6 +15,11 @@ def _readings() -> tuple[float, ...]:
     if not _SOURCES:
         return (time.monotonic(),)
     return tuple(time.clock_gettime(source) for source in _SOURCES)
+
+
+class Source(Protocol):
+    def read(self) -> float:
+        """Seconds, never less than before. Called by any thread."""
 
 
 class _LeaseClock:
@@ -36,13 +42,19 @@ class _LeaseClock:
             self.last = readings
             return self.value
 
+    def go_on_from(self, value: float) -> None:
+        with self.lock:
+            self.last = _readings()
+            self.value = max(self.value, value)
+
     def new_lock(self) -> None:
         self.lock = threading.Lock()
 
 
-_CLOCK = _LeaseClock()
+_SYSTEM = _LeaseClock()
+_CLOCK: Source = _SYSTEM
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_CLOCK.new_lock)  # another thread may have held it
+    os.register_at_fork(after_in_child=_SYSTEM.new_lock)  # another thread may have held it
 
 
 def now() -> float:
@@ -51,6 +63,23 @@ def now() -> float:
     The same in all threads of a process. A forked child goes on from its parent's value.
     """
     return _CLOCK.read()
+
+
+def _follow(source: Source | None) -> None:
+    """For lockd.testing alone: from now on now() is what `source` reads, and nothing runs out but by it. None: the
+    system's clocks again, which go on from there.
+    """
+    global _CLOCK
+    if source is None:
+        _SYSTEM.go_on_from(_CLOCK.read())
+    _CLOCK = _SYSTEM if source is None else source
+
+
+def grpc_timeout(seconds: float | None) -> float | None:
+    """What gRPC is told of a call's timeout, since it counts by a clock of its own: nothing while now() follows another
+    source; the engine then ends the call.
+    """
+    return seconds if _CLOCK is _SYSTEM else None
 
 
 def deadline_of(sent: float, lease_remaining: float, waited: float = 0.0) -> float:

@@ -11,7 +11,7 @@ that `alarm` says; and reads take_outbox() where a stream can be written to.
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -110,6 +110,11 @@ class Engine:
             return
         operation.doubt.in_doubt |= operation.key != 0 and operation.call.repeat is not Repeat.READ
         self._finish(operation, operation.doubt.exhausted(), time)
+
+    @property
+    def unfinished(self) -> Collection[Operation]:
+        """What has no result yet, in the order of its making."""
+        return self._operations
 
     @property
     def is_quiet(self) -> bool:

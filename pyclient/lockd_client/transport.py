@@ -26,7 +26,7 @@ from lockd_client import channels, forks, methods
 from lockd_client.attempts import Failure
 from lockd_client.calls import Call
 from lockd_client.channels import Channels, Way, grpc
-from lockd_client.clock import now
+from lockd_client.clock import grpc_timeout, now
 from lockd_client.credentials import Credentials, Pem
 from lockd_client.engine import Engine
 from lockd_client.errors import ClientClosed
@@ -79,6 +79,8 @@ class Transport:
         self._channels = Channels(self._credentials, self._make_channel)
         self._streams: dict[Link, _Stream] = {}
         self._unary: dict[int, Any] = {}  # calls in flight; None where one is about to begin
+        self._asking: dict[int, Operation] = {}  # by thread, what it asked last, until it is done with the answer
+        self._is_calling = False  # back, in the background thread
         self._was_used = False  # since the last fork
         self._busy = 0  # how many threads are inside gRPC, or call it
 
@@ -86,12 +88,19 @@ class Transport:
 
     def ask(self, call: Call[T]) -> T:
         """Raises LockdError. Interrupted, the call is given up in its own way (calls.Gone)."""
+        try:
+            return self._ask_and_wait(call)
+        finally:
+            self._asking.pop(threading.get_ident(), None)
+
+    def _ask_and_wait(self, call: Call[T]) -> T:
         answered = threading.Lock()
         answered.acquire()
         operation: Operation | None = None
         try:
             with self.inside() as engine:
                 operation = engine.submit(call, lambda _: answered.release(), now())
+                self._asking[threading.get_ident()] = operation
             answered.acquire()
         except BaseException:
             if operation is not None:
@@ -110,7 +119,7 @@ class Transport:
             call = next(flow)
             while True:
                 try:
-                    answer = self.ask(call)
+                    answer = self._ask_and_wait(call)
                 except BaseException as error:  # noqa: BLE001  # the flow gets it, and raises what it does not expect
                     call = flow.throw(error)
                 else:
@@ -118,6 +127,8 @@ class Transport:
         except StopIteration as stop:
             result: T = stop.value
             return result
+        finally:
+            self._asking.pop(threading.get_ident(), None)
 
     @contextmanager
     def inside(self) -> Iterator[Engine]:
@@ -127,6 +138,12 @@ class Transport:
             todo = self._take_todo()
         if todo:
             self._do(todo)
+
+    @property
+    def is_idle(self) -> bool:
+        """Under inside(): whether no thread has an answer to take, and no callback to run."""
+        is_told = any(operation.result is not None for operation in list(self._asking.values()))
+        return not (is_told or self._fired or self._is_calling)
 
     def fire(self, callback: Callable[[], object]) -> None:
         """Under inside(): has the background thread call it."""
@@ -240,12 +257,14 @@ class Transport:
     def _run(self) -> None:
         while True:
             with self._mutex:
+                self._is_calling = False
                 self._sleep()
                 if self._engine.is_closed and not self._fired:
                     return
                 self._engine.due(now())
                 todo = self._take_todo()
                 fired, self._fired = self._fired, []
+                self._is_calling = bool(fired)
             if todo:
                 self._do(todo)
             for callback in fired:
@@ -391,7 +410,7 @@ class Transport:
                 ask.method.path,
                 request_serializer=ask.method.request.SerializeToString,
                 response_deserializer=ask.method.answer.FromString,
-            ).future(ask.message, timeout=ask.timeout, metadata=metadata)
+            ).future(ask.message, timeout=grpc_timeout(ask.timeout), metadata=metadata)
         except ValueError:  # what gRPC raises for a closed channel
             self._returned(ask.key, way, channels.closed(ask.endpoint))
             return
@@ -465,6 +484,11 @@ class Transport:
 
 
 _OPEN: weakref.WeakSet[Transport] = weakref.WeakSet()
+
+
+def transports() -> list[Transport]:
+    """Of this process, those that were closed among them."""
+    return list(_OPEN)
 
 
 @atexit.register
