@@ -10,7 +10,7 @@ import gc
 import itertools
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from lockd.access.audit import Refusals
 from lockd.access.authority import Authority
 from lockd.access.feed import Feed
 from lockd.access.freshness import Freshness
-from lockd.clock import SystemClock
+from lockd.clock import Clock, SystemClock
 from lockd.config import Auth, Config, ConfigError, address
 from lockd.descriptors import connections
 from lockd.persistence.errors import StoreCorrupt, StoreError
@@ -88,6 +88,10 @@ IDLE = (
 )
 """A connection that says nothing, or on which nothing is asked, is closed, so that others find room."""
 
+ServerOptions = Sequence[tuple[str, int]]
+
+CONNECTIONS: ServerOptions = (*KEEPALIVE, *IDLE)
+
 PENDING = (
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
@@ -142,14 +146,17 @@ class _CannotListen(Exception):
 async def _serve(config: Config, reload: Callable[[], Config]) -> None:
     with _storage(config) as (store, shelf), ThreadPoolExecutor(1, "lockd-worker") as worker:
         gc.disable()
-        node = _Node(config, store, shelf, worker, reload)
+        node = Node(config, store, shelf, worker, reload)
         gc.freeze()  # what was read from disk is not looked at again
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         gc.enable()
+        node.heed_signals()
         await node.run()
 
 
-class _Node:
+class Node:
+    """port: that clients are served on, once run() listens; 0 before."""
+
     def __init__(
         self,
         config: Config,
@@ -157,11 +164,14 @@ class _Node:
         shelf: DirectoryShelf | MemoryShelf,
         worker: ThreadPoolExecutor,
         reload: Callable[[], Config],
+        *,
+        clock: Clock | None = None,
+        options: ServerOptions = CONNECTIONS,
     ) -> None:
-        """Raises CertificateError."""
+        """clock: the system's unless given. options: of gRPC, for clients' connections. Raises CertificateError."""
         self._config, self._reload = config, reload
         self._renewal = Renewal(config, self._renew_certificates, self._declare)
-        self._authority = Authority(config.auth, lambda: self._replica.state)
+        self._authority = Authority(config.auth, lambda: self.replica.state)
         rng = random.Random()
         self._link = TcpLink(
             config.me.id,
@@ -173,41 +183,49 @@ class _Node:
         def offload(work: Callable[[], object]) -> "asyncio.Future[object]":
             return asyncio.get_running_loop().run_in_executor(worker, work)
 
-        self._replica = Replica(
+        self.replica = Replica(
             config.me.id,
             frozenset(node.id for node in config.nodes),
             store=store,
             shelf=shelf,
             link=self._link,
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             rng=rng,
             offload=offload,
             settings=_settings(config),
             judge=self._authority.judge,
         )
         limits = config.limits
-        self._admission = Admission(self._replica, limits, self._authority)
-        self._feed = Feed(self._replica.state.scalars.revision, limits.events_kept_max, limits.watchers_max)
-        self._replica.news.publish = self._feed.publish
+        self._admission = Admission(self.replica, limits, self._authority)
+        self._feed = Feed(self.replica.state.scalars.revision, limits.events_kept_max, limits.watchers_max)
+        self.replica.news.publish = self._feed.publish
         self._tls = _server_tls(config, self._renewal.material)
         self._moving: asyncio.Task[None] | None = None
-        self._server = self._make_server(rng)
+        self._server = self._make_server(rng, options)
+        self.port = 0
         self._revoked = 0
         """Tokens of the log, when it was looked at last."""
         self._stop = asyncio.Event()
 
-    async def run(self) -> None:
-        """Until a signal, or until the replica fails."""
+    def heed_signals(self) -> None:
+        """In the main thread."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._read_again)
+
+    def stop(self) -> None:
+        """Lets run() end."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Until stop(), or until the replica fails."""
         try:
             await self._listen()
         except _CannotListen:
             await self._server.stop(grace=None)  # gRPC's server, once started, complains if it is dropped
             raise
-        replica = asyncio.ensure_future(self._replica.run())
+        replica = asyncio.ensure_future(self.replica.run())
         watch = asyncio.ensure_future(self._watch())
         stop = asyncio.ensure_future(self._stop.wait())
         try:
@@ -222,7 +240,7 @@ class _Node:
             if self._moving:
                 self._moving.cancel()
             await self._server.stop(grace=1.0 if not replica.done() else None)
-            self._replica.stop()
+            self.replica.stop()
             try:
                 await replica
             finally:
@@ -231,7 +249,7 @@ class _Node:
 
     # -- start
 
-    def _make_server(self, rng: random.Random) -> grpc.aio.Server:
+    def _make_server(self, rng: random.Random, options: ServerOptions) -> grpc.aio.Server:
         limits = self._config.limits
         server = grpc.aio.server(
             options=[
@@ -239,14 +257,13 @@ class _Node:
                 ("grpc.max_receive_message_length", MESSAGE_ROOM * limits.message_bytes),
                 ("grpc.max_metadata_size", 16 * 1024),
                 ("grpc.max_allowed_incoming_connections", connections(limits.connections_max)),
-                *KEEPALIVE,
-                *IDLE,
+                *options,
                 *PENDING,
             ]
         )
         authority, refusals, room = self._authority, Refusals(), Room(Unsent(limits.unsent_bytes_max))
         addresses = {node.id: node.endpoint for node in self._config.nodes}
-        cluster = ClusterService(self._replica, addresses, __version__, authority, refusals)
+        cluster = ClusterService(self.replica, addresses, __version__, authority, refusals)
         service = Service(self._admission, rng)
         self._streams = Streams(service, cluster, limits, authority, refusals, room)
         self._watches = Watches(self._feed, self._admission)
@@ -257,7 +274,7 @@ class _Node:
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }
         edge = Edge(
-            Callers(authority, Freshness(self._replica.calls.propose).catch_up, self._is_node),
+            Callers(authority, Freshness(self.replica.calls.propose).catch_up, self._is_node),
             refusals,
             lambda: cluster.leader_address,
             limits.message_bytes,
@@ -291,22 +308,23 @@ class _Node:
         if not port:
             raise _CannotListen(f"cannot listen for clients on {clients}: the port is taken or not this machine's")
         await self._server.start()
-        if self._replica.others:
+        self.port = port
+        if self.replica.others:
             try:
-                await self._link.start(self._replica)
+                await self._link.start(self.replica)
             except OSError as error:
                 raise _CannotListen(error.strerror or str(error)) from error
         log.info(
             "serving",
             node=config.me.id,
             clients=clients,
-            peers=config.me.peer_endpoint if self._replica.others else None,
+            peers=config.me.peer_endpoint if self.replica.others else None,
             data_dir=str(config.data_dir) if config.data_dir else None,
             tls=config.tls is not None,
             client_certificates=config.tls.client_certificates if config.tls else None,
             tokens=config.auth is not None,
-            applied=self._replica.journal.applied,
-            locks=len(self._replica.state.holds),
+            applied=self.replica.journal.applied,
+            locks=len(self.replica.state.holds),
         )
 
     def _security(self, material: Material | None) -> Security | None:
@@ -365,7 +383,7 @@ class _Node:
         serving = False
         remind_at = look_at = loop.time() + LOOK_S
         while True:
-            replica = self._replica
+            replica = self.replica
             if serving != replica.reaches_leader:
                 serving = not serving
                 self._health.tell(serving=serving)
@@ -384,7 +402,7 @@ class _Node:
 
     def _end_unknown_callers(self) -> None:
         """Streams and watches of tokens that were revoked. What they ask for is refused anyway."""
-        state = self._replica.state
+        state = self.replica.state
         revoked = state.scalars.last_credential - len(state.credentials)
         if revoked != self._revoked:
             self._revoked = revoked
@@ -399,13 +417,13 @@ class _Node:
         self._streams.end()
         self._feed.end()
         self._health.tell(serving=False)
-        self._replica.hand_over()
+        self.replica.hand_over()
         deadline = asyncio.get_running_loop().time() + DRAIN_S
         while asyncio.get_running_loop().time() < deadline:
-            self._replica.calls.send_away()
-            self._replica.calls.flush()
-            leads = self._replica.engine.is_leader and self._replica.connected
-            if not leads and not self._replica.calls.in_work:
+            self.replica.calls.send_away()
+            self.replica.calls.flush()
+            leads = self.replica.engine.is_leader and self.replica.connected
+            if not leads and not self.replica.calls.in_work:
                 return
             await asyncio.sleep(0.01)
 
