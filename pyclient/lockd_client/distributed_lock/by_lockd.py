@@ -1,0 +1,60 @@
+"""Entries of type lockd."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lockd_client.client import LockdClient
+from lockd_client.distributed_lock.servers import PROBE_S, TTL_S, Hold, Unreachable
+from lockd_client.errors import InvalidArgument, LockdError
+from lockd_client.locks import Lock
+
+FIELDS = frozenset(inspect.signature(LockdClient).parameters) | {"ttl"}
+
+
+class LockdHold:
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+
+    @property
+    def token(self) -> int:
+        return self._lock.token
+
+    def acquire(self, wait: float) -> bool:
+        if wait == 0:
+            return self._lock.acquire(blocking=False)
+        return self._lock.acquire(timeout=-1 if math.isinf(wait) else wait)
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+class LockdServer:
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        arguments = dict(config)
+        self._ttl = float(arguments.pop("ttl", TTL_S))
+        with LockdClient(**{**arguments, "timeout": PROBE_S}) as probe:
+            _probe(probe)
+        self.client = LockdClient(**arguments)
+
+    def hold(self, name: str, *, shared: bool) -> Hold:
+        return LockdHold(self.client.lock(name, self._ttl, shared=shared))
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def _probe(client: LockdClient) -> None:
+    """Whether a node answers; it need not know a leader, for which a lock then waits. Raises Unreachable."""
+    refusals = []
+    for endpoint in client.endpoints:
+        try:
+            client.status(endpoint)
+        except InvalidArgument:
+            raise
+        except LockdError as error:
+            refusals.append(error.last_error or str(error))
+        else:
+            return
+    raise Unreachable("; ".join(refusals))

@@ -1,0 +1,122 @@
+"""The lock that the getters return, the same for each type of server."""
+
+import math
+import os
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from lockd_client.distributed_lock.choice import CHOICE
+from lockd_client.distributed_lock.servers import Hold
+from lockd_client.distributed_lock.waiting import seconds_to_wait
+from lockd_client.errors import DeadlockError, InvalidArgument, LockLost, NotOwned
+from lockd_client.values import CycleLink
+
+
+class DistributedLock:
+    """A lock of the server that this process uses; made by get_lock(), get_read_lock() and get_write_lock().
+
+        with get_lock("/data/results"):
+            ...
+
+    Re-usable: one hold at a time. Threads that share the object take turns. It belongs to a server only while it is
+    held: after a fork, and after update_config(), it is acquired from the server that is used then. A forked child does
+    not hold what its parent holds: there, release() raises LockLost, and the parent's hold is not touched.
+
+    Errors of the server's own library (redis.RedisError, kazoo's KazooException, OSError for files) are raised as they
+    are, those of lockd are LockdErrors.
+    """
+
+    def __init__(self, name: str | os.PathLike[str], *, shared: bool) -> None:
+        """Raises InvalidArgument."""
+        self.name, self.shared = os.fspath(name), shared
+        if not isinstance(self.name, str) or not self.name:
+            raise InvalidArgument(f"a lock's name is a path, and not {name!r}")
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._process = os.getpid()
+        self._turn = threading.Lock()  # held by whoever holds the lock, or is about to
+        self._taken_by: int | None = None
+        self._hold: Hold | None = None
+
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
+        """True where the lock was acquired. blocking: False answers at once. timeout: seconds; None or -1: as long as
+        it takes.
+
+        Raises NoLockingServer, DeadlockError where this thread holds it already by this object, and what the server's
+        library raises; then nothing is held.
+        """
+        wait = seconds_to_wait(blocking, timeout)
+        if self._process != os.getpid():
+            self._start_over()
+        end = time.monotonic() + wait
+        if not self._take_turn(wait):
+            return False
+        try:
+            hold = CHOICE.get().server.hold(self.name, shared=self.shared)
+            acquired = hold.acquire(wait if wait in (0, math.inf) else max(0.0, end - time.monotonic()))
+        except BaseException:
+            self._end_turn()
+            raise
+        if acquired:
+            self._hold = hold
+        else:
+            self._end_turn()
+        return acquired
+
+    def release(self) -> None:
+        """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before, so that another may
+        have held it since. Once it is called this object holds nothing, whatever it raises.
+        """
+        hold, self._hold = self._hold, None
+        if self._process != os.getpid():
+            self._start_over()
+            if hold is not None:
+                raise LockLost(f"{self.name}: it is held by the process that this one was forked from")
+        if hold is None:
+            raise NotOwned(self.name)
+        try:
+            hold.release()
+        finally:
+            self._end_turn()
+
+    @property
+    def token(self) -> int:
+        """lockd's fencing token, which is greater than that of every hold before it; 0 where nothing is held, and with
+        servers that give none.
+        """
+        return self._hold.token if self._hold is not None and self._process == os.getpid() else 0
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.release()
+        except Exception as failure:
+            if error is None:
+                raise
+            error.add_note(f"while the lock was released: {type(failure).__name__}: {failure}")
+
+    def __repr__(self) -> str:
+        words = [repr(self.name), *(["shared"] if self.shared else []), *(["held"] if self._hold else [])]
+        return f"<DistributedLock {' '.join(words)}>"
+
+    def _take_turn(self, wait: float) -> bool:
+        me = threading.get_ident()
+        if wait and self._taken_by == me:
+            own = CycleLink(owner="", session_id=0, agent="", name=self.name)
+            raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
+        taken = self._turn.acquire(timeout=min(wait, threading.TIMEOUT_MAX)) if wait else self._turn.acquire(False)
+        if taken:
+            self._taken_by = me
+        return taken
+
+    def _end_turn(self) -> None:
+        self._taken_by = None
+        self._turn.release()
