@@ -48,6 +48,10 @@ test: $(STAMP)  ## run the tests; ARGS go to pytest: make test ARGS='-k raft -x'
 integration: $(STAMP)  ## crash, pause and restart real nodes, and print figures; ARGS: names of scenarios
 	@$(BIN)/python scripts/integration $(ARGS)
 
+.PHONY: losses
+losses: $(STAMP)  ## 100 holders that are paused, 100 that are cut off: who knows of the loss first; ARGS: --runs N
+	@$(BIN)/python -m tests.integration.losses $(ARGS)
+
 .PHONY: simulate
 simulate: $(STAMP)  ## 500 simulated clusters in trouble; ARGS: --first SEED --seeds N --nodes 5 --mutant FAULT
 	@$(BIN)/python -m tests.simulation.run --seeds 500 $(ARGS)

@@ -67,6 +67,7 @@ class Node:
     """One member. process: the newest, running or not."""
 
     id: int
+    host: str
     port: int
     peer_port: int
     data: Path
@@ -77,7 +78,7 @@ class Node:
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def is_running(self) -> bool:
@@ -177,6 +178,7 @@ class Cluster:
         folder: Path,
         size: int = 3,
         *,
+        host: str = "127.0.0.1",
         form: str = "yaml",
         settings: Mapping[str, object] | None = None,
         under: Callable[[int], list[str]] = lambda _: [],
@@ -191,7 +193,7 @@ class Cluster:
         for id in range(1, size + 1):
             port = free_port(beside=GO_PEER_PORT_OFFSET)
             peer_port = port + GO_PEER_PORT_OFFSET if form == "go" else free_port()
-            self.nodes[id] = Node(id, port, peer_port, folder / f"data{id}", folder / f"node{id}.log")
+            self.nodes[id] = Node(id, host, port, peer_port, folder / f"data{id}", folder / f"node{id}.log")
         self.file = folder / ("cluster.json" if form == "go" else "cluster.yml")
         self.settings = {**(self._secured.sections() if self._secured else {}), **(settings or {})}
         self.write_file(self.file, form)
@@ -212,7 +214,7 @@ class Cluster:
 
     def _yaml_form(self, settings: Mapping[str, object]) -> str:
         nodes = [
-            {"id": node.id, "host": "127.0.0.1", "port": node.port, "peer_port": node.peer_port}
+            {"id": node.id, "host": node.host, "port": node.port, "peer_port": node.peer_port}
             for node in self.nodes.values()
         ]
         return json.dumps({"nodes": nodes, **settings}, indent=2)  # YAML takes JSON

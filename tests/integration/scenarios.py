@@ -25,6 +25,7 @@ from tests.integration.checks import (
 from tests.integration.cluster import Cluster, running
 from tests.integration.contender import Contenders, Tally, tally_of
 from tests.integration.leases import leases_end_in_time, leases_outlive_their_leader
+from tests.integration.losses import holders_that_are_paused_past_their_lease, holders_without_a_network
 from tests.integration.repeats import a_lost_answer_is_asked_for_again, a_withdrawn_call_frees_nothing_of_another
 from tests.integration.turns import (
     a_ring_is_refused,
@@ -357,6 +358,8 @@ SCENARIOS: dict[str, Scenario] = {
         tasks_and_threads_of_one_client,
         leases_end_in_time,
         leases_outlive_their_leader,
+        holders_that_are_paused_past_their_lease,
+        holders_without_a_network,
         a_lost_answer_is_asked_for_again,
         a_withdrawn_call_frees_nothing_of_another,
     )
