@@ -93,6 +93,7 @@ class Gate:
                 return None
             holder = object()
             self._holders.add(holder)
+            _held.add(self)
             return holder
 
     def leave(self, holder: object) -> None:
@@ -104,6 +105,7 @@ class Gate:
             if not self._holders:
                 self._lock.release_write_lock()
                 self._lock = None
+                _held.discard(self)
 
     def _take(self, protected: str, shared: bool) -> bool:
         make_lock_file(self.path, protected)
@@ -124,6 +126,7 @@ class Gate:
 
 
 _gates: weakref.WeakValueDictionary[str, Gate] = weakref.WeakValueDictionary()
+_held: set[Gate] = set()  # a lock whose object is forgotten stays held: its file must not be closed
 _finding = threading.Lock()
 
 
@@ -140,6 +143,7 @@ def _after_fork() -> None:
     _finding = threading.Lock()
     for gate in list(_gates.values()):
         gate.after_fork()
+    _held.clear()
 
 
 if hasattr(os, "register_at_fork"):

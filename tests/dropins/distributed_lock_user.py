@@ -1,0 +1,134 @@
+"""A process that uses lockd_client.distributed_lock: `python -m tests.dropins.distributed_lock_user`, driven by JSON
+lines. User is the other end of the pipes.
+"""
+
+import gc
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lockd_client.distributed_lock import DistributedLock, get_lock, get_read_lock, get_write_lock
+from tests.integration.cluster import ROOT
+
+WITHIN_S = 60.0
+GETTERS = {"lock": get_lock, "read": get_read_lock, "write": get_write_lock}
+
+
+class User:
+    """environment: besides what every process has, such as ISF_DISTRIBUTED_LOCK_CONFIG."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.dropins.distributed_lock_user"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+
+    def begin(self, do: str, **arguments: Any) -> None:
+        """The answer is asked for later."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        """What it did, or the name of the error."""
+        assert self._process.stdout is not None
+        assert select.select([self._process.stdout], [], [], WITHIN_S)[0], f"no answer within {WITHIN_S} s"
+        return json.loads(self._process.stdout.readline())
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        self.begin(do, **arguments)
+        return self.answer()
+
+    def acquire(self, name: str, kind: str = "lock", timeout: float | None = None) -> Any:
+        return self.ask("acquire", name=name, kind=kind, timeout=timeout)
+
+    def release(self, name: str, kind: str = "lock") -> Any:
+        return self.ask("release", name=name, kind=kind)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+# ---- in the process itself
+
+
+class Doing:
+    def __init__(self) -> None:
+        self.locks: dict[tuple[str, str], DistributedLock] = {}
+
+    def lock(self, name: str, kind: str) -> DistributedLock:
+        return self.locks.setdefault((name, kind), GETTERS[kind](name))
+
+    def acquire(self, name: str, kind: str, timeout: float | None) -> bool:
+        return self.lock(name, kind).acquire(timeout=timeout)
+
+    def acquire_and_forget(self, name: str) -> bool:
+        acquired = get_lock(name).acquire()
+        gc.collect()
+        return acquired
+
+    def release(self, name: str, kind: str) -> str:
+        self.lock(name, kind).release()
+        return "released"
+
+    def count(self, name: str, file: str, rounds: int) -> int:
+        """Adds 1 to the number in the file so often, as nobody could who is not alone."""
+        for _ in range(rounds):
+            with get_lock(name):
+                number = int(Path(file).read_text())
+                Path(file).write_text(str(number + 1))
+        return rounds
+
+    def in_a_fork(self, name: str, kind: str) -> list[str]:
+        """What a child gets that releases what this process holds, and then acquires it itself."""
+        reading, writing = os.pipe()
+        if not os.fork():
+            said = [attempt(lambda: self.release(name, kind)), attempt(lambda: self.acquire(name, kind, 0.3))]
+            os.write(writing, json.dumps(said).encode())
+            os._exit(0)
+        os.wait()
+        os.close(writing)
+        with open(reading) as pipe:
+            return list(json.loads(pipe.read()))
+
+
+def attempt(call: Any) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        return type(error).__name__
+
+
+def main() -> None:
+    doing = Doing()
+    for line in sys.stdin:
+        call = json.loads(line)
+        method = getattr(doing, call.pop("do"))
+        print(json.dumps(attempt(lambda method=method, call=call: method(**call))), flush=True)  # noqa: T201  the answer
+
+
+if __name__ == "__main__":
+    main()
