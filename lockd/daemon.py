@@ -44,7 +44,7 @@ from lockd.renewal import Renewal
 from lockd.server.callers import Callers, Strangers
 from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
-from lockd.server.methods import ACCESS_METHODS
+from lockd.server.methods import ACCESS_METHODS, REGISTRY_METHODS
 from lockd.server.room import Room
 from lockd.server.rpc import Edge, generic_handler
 from lockd.server.service import Service
@@ -270,6 +270,7 @@ class Node:
         services: dict[ServiceDescriptor, tuple[object, ...]] = {
             _LOCKD["LockService"]: (service, self._streams, self._watches),
             _LOCKD["AccessService"]: (Service(self._admission, rng, ACCESS_METHODS),),
+            _LOCKD["RegistryService"]: (Service(self._admission, rng, REGISTRY_METHODS),),
             _LOCKD["ClusterService"]: (cluster,),
             _LOCKAPI["Locking"]: (Locking(self._admission, rng),),
         }

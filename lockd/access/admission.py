@@ -138,13 +138,17 @@ class Admission:
     def read_stale(self, make: Make, caller: Caller) -> o.Outcome:
         """From what this node has applied. Raises Refused."""
 
+        asked: list[c.Command] = []
+
         def admitted(call: c.Call) -> c.Command:
             command = make(call)
+            asked.append(command)
             self.authority.check(caller.credential, command)
             bounds.check(command, self.limits)
             return command
 
-        return self.replica.read_stale(admitted)
+        outcome = self.replica.read_stale(admitted)
+        return self.authority.shown(caller.credential, asked[0], outcome)
 
     # -- limits
 
@@ -158,6 +162,14 @@ class Admission:
         check_limit("calls_per_caller_max", self._in_work[caller.key], room * self.limits.calls_per_caller_max)
         if isinstance(command, _RECORDED):
             self._check_tables(command, caller, room)
+        elif isinstance(command, c.Register):
+            self._check_registry(command)
+
+    def _check_registry(self, command: c.Register) -> None:
+        """A name that has an entry takes no new place."""
+        state = self.replica.state
+        if not state.registered(command.kind, command.name):
+            check_limit("registered_max", len(state.registry), self.limits.registered_max)
 
     def _check_tables(self, command: _Recorded, caller: Caller, room: int) -> None:
         """An id on record takes no new place."""
@@ -300,7 +312,7 @@ class Pending:
             if isinstance(outcome, RaftError):
                 raise _refused(outcome, is_read=isinstance(self._command, _READS))
             authority = self._admission.authority
-            answer: o.Outcome | Refused = authority.shown(caller.credential, _answer(outcome))
+            answer: o.Outcome | Refused = authority.shown(caller.credential, self._command, _answer(outcome))
         except Refused as refused:
             answer = refused
         self._done(answer)

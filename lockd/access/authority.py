@@ -67,6 +67,16 @@ def _to_release(ask: c.Release, state: State) -> Iterable[str]:
     return (ask.name, *(name for name, _ in hold.wants)) if hold else (ask.name,) if ask.name else ()
 
 
+def _locks(kind: c.Kind, name: str) -> Iterable[str]:
+    """A resource is a lock. A client is an owner, which is a label."""
+    return (name,) if name and kind is c.Kind.RESOURCE else ()
+
+
+def _to_unregister(ask: c.Unregister, state: State) -> Iterable[str]:
+    entry = state.registry.get(ask.id)
+    return _locks(ask.kind, entry.name) if entry and entry.kind is ask.kind else ()
+
+
 _EVERYWHERE = Need(Role.ADMIN, everywhere=True)
 _NEEDS: Mapping[type, Need] = {
     c.Acquire: Need(Role.LOCK, lambda ask, _: (name for name, _ in ask.wants)),
@@ -78,11 +88,11 @@ _NEEDS: Mapping[type, Need] = {
     c.CloseSession: Need(Role.LOCK),
     c.IsLocked: Need(Role.READ, lambda ask, _: (ask.name,)),
     c.Get: Need(Role.READ, lambda ask, _: (ask.name,)),
-    c.ListHolds: Need(Role.READ, lambda ask, _: (ask.prefix,)),
+    c.ListHolds: Need(Role.READ, lambda ask, _: (ask.prefix,) if ask.prefix or not ask.token else ()),
     c.CheckToken: Need(Role.READ, lambda ask, _: (ask.name,)),
-    c.Register: Need(Role.LOCK, lambda ask, _: (ask.name,)),
-    c.Unregister: Need(Role.LOCK, everywhere=True),
-    c.ListRegistered: Need(Role.READ, everywhere=True),
+    c.Register: Need(Role.LOCK, lambda ask, _: _locks(ask.kind, ask.name)),
+    c.Unregister: Need(Role.LOCK, _to_unregister),
+    c.ListRegistered: Need(Role.READ, lambda ask, _: _locks(ask.kind, ask.name)),
     c.CreateCredential: _EVERYWHERE,
     c.RevokeCredential: _EVERYWHERE,
     c.ListCredentials: _EVERYWHERE,
@@ -186,18 +196,27 @@ class Authority:
         grant = self._grant(credential)
         return grant is not None and grant.covers(name)
 
-    def shown(self, credential: str, outcome: o.Outcome) -> o.Outcome:
+    def shown(self, credential: str, command: c.Command, outcome: o.Outcome) -> o.Outcome:
         """The outcome, without what it tells of names that this caller may not know of.
 
-        A token leads to a hold's names, and a cycle to those for which others wait. Of the rest the caller gave the
-        names.
+        A token leads to a hold's names, a list of resources to all of them, and a cycle to those for which others wait.
+        Of the rest the caller gave the names.
         """
-        match outcome:
-            case o.NotHeld(holders) if not self.is_open:
-                return o.NotHeld(tuple(holder for holder in holders if self.sees(credential, holder.name)))
-            case o.Deadlock(cycle) if not self.is_open:
+        if self.is_open:
+            return outcome
+        match command, outcome:
+            case _, o.NotHeld(holders):
+                return o.NotHeld(self._seen(credential, holders))
+            case c.ListHolds(token=token), o.Page(holders) if token:
+                return o.Page(self._seen(credential, holders))
+            case c.ListRegistered(kind=c.Kind.RESOURCE), o.Registered(kind, entries, next):
+                return o.Registered(kind, tuple(entry for entry in entries if self.sees(credential, entry[1])), next)
+            case _, o.Deadlock(cycle):
                 return o.Deadlock(tuple(link if self.sees(credential, link.name) else _UNSEEN for link in cycle))
         return outcome
+
+    def _seen(self, credential: str, holders: tuple[o.Holder, ...]) -> tuple[o.Holder, ...]:
+        return tuple(holder for holder in holders if self.sees(credential, holder.name))
 
     def _check(self, credential: str, need: Need, command: c.Command | None) -> None:
         grant = self._grant(credential)
@@ -214,8 +233,8 @@ class Authority:
             raise Refused(
                 Reason.PERMISSION_DENIED, f"{grant.name} is bound to prefixes; this takes a token for all names"
             )
-        if grant.prefixes and isinstance(command, c.Release) and command.force:
-            self._check_hold_is_known(grant, command)
+        if grant.prefixes:
+            self._check_is_known(grant, command)
         for name in need.names(command, self._state()):
             if not grant.covers(name):
                 raise Refused(
@@ -224,12 +243,21 @@ class Authority:
                     f"{', '.join(map(repr, grant.prefixes))}",
                 )
 
-    def _check_hold_is_known(self, grant: Grant, ask: c.Release) -> None:
-        """Tokens are numbers in a row: a later one may be that of any lock when the command is applied."""
-        if ask.token > self._state().scalars.last_token:
+    def _check_is_known(self, grant: Grant, command: c.Command | None) -> None:
+        """Tokens and ids are numbers in a row: a later one may be of any lock when the command is applied."""
+        scalars = self._state().scalars
+        match command:
+            case c.Release(force=True, token=number):
+                last = scalars.last_token
+            case c.Unregister(kind=c.Kind.RESOURCE, id=number):
+                last = scalars.last_entry_id
+            case _:
+                return
+        if number > last:
             raise Refused(
                 Reason.PERMISSION_DENIED,
-                f"hold {ask.token} is not known here (yet), nor whether it is within the prefixes of {grant.name}",
+                f"{_said(command, None)} is not known here (yet), nor whether it is within the prefixes of "
+                f"{grant.name}",
             )
 
 
@@ -255,10 +283,13 @@ def _caller(command: c.Command) -> str | None:
     return None
 
 
-def _said(command: c.Command | None, name: str) -> str:
-    """What a refusal calls this name: whoever named only a hold learns no name of a lock by it."""
-    if isinstance(command, c.Release) and name != command.name:
-        return f"hold {command.token}"
+def _said(command: c.Command | None, name: str | None) -> str:
+    """What a refusal calls this name: whoever gave only a number learns no name of a lock by it."""
+    match command:
+        case c.Release() if name != command.name:
+            return f"hold {command.token}"
+        case c.Unregister():
+            return f"resource {command.id}"
     return repr(name)
 
 

@@ -115,6 +115,8 @@ def _check_list(ask: c.ListHolds, limits: Limits) -> None:
     check_text("prefix", ask.prefix, limits.name_bytes, "name_bytes")
     check_text("after", ask.after, limits.name_bytes, "name_bytes")
     check_text("owner", ask.owner, limits.owner_bytes, "owner_bytes")
+    if ask.token:
+        check_token(ask.token)
     check_page(ask.limit, limits)
 
 
@@ -144,6 +146,27 @@ def _check_list_credentials(ask: c.ListCredentials, limits: Limits) -> None:
     check_page(ask.limit, limits)
 
 
+def _check_register(ask: c.Register, limits: Limits) -> None:
+    if ask.kind is c.Kind.RESOURCE:
+        check_name(ask.name, limits)
+    elif not ask.name:
+        raise _invalid("name", f"is empty; it takes 1 to {limits.owner_bytes} bytes")
+    else:
+        check_text("name", ask.name, limits.owner_bytes, "owner_bytes")
+
+
+def _check_unregister(ask: c.Unregister, _limits: Limits) -> None:
+    if not ask.id:
+        raise _invalid("id", "is missing; it is what Register answered")
+
+
+def _check_list_registered(ask: c.ListRegistered, limits: Limits) -> None:
+    if ask.name and ask.id:
+        raise _invalid("id", "stands beside a name; an entry is found by one of them")
+    check_text("name", ask.name, limits.name_bytes, "name_bytes")
+    check_page(ask.limit, limits)
+
+
 _CHECKS = cast(
     dict[type, Callable[[Any, Limits], None]],
     {
@@ -158,6 +181,9 @@ _CHECKS = cast(
         c.Get: _check_get,
         c.ListHolds: _check_list,
         c.CheckToken: _check_check_token,
+        c.Register: _check_register,
+        c.Unregister: _check_unregister,
+        c.ListRegistered: _check_list_registered,
         c.CreateCredential: _check_create_credential,
         c.RevokeCredential: _check_revoke_credential,
         c.ListCredentials: _check_list_credentials,

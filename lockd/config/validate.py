@@ -38,6 +38,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "limits.unsent_bytes_max": (MIB, 1024 * MIB),
     "limits.records_per_caller_max": (1000, 100_000_000),
     "limits.tokens_max": (1, 100_000),
+    "limits.registered_max": (0, 10_000_000),
     "limits.connections_max": (10, 1_000_000),
     "limits.streams_max": (1, 1_000_000),
     "limits.stream_operations_max": (1, 1_000_000),

@@ -87,6 +87,8 @@ class Limits:
     """Request ids on record. Unlocking may go up to twice these two, so that what is held can be freed."""
     tokens_max: int = 1000
     """That the cluster keeps; those of cluster.yml are not among them."""
+    registered_max: int = 100_000
+    """Clients and resources that have ids."""
     connections_max: int = 10_000
     """Of clients, to this node."""
     streams_max: int = 10_000

@@ -206,6 +206,8 @@ class ListHolds:
     owner: str = ""
     mode: Mode | None = None
     with_waiters: bool = False
+    token: int = 0
+    """Of the only hold that is asked for, all of whose names are on one page; 0: any. No waiter has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,13 +246,14 @@ class Unregister:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListRegistered:
-    """Entries in the order of their ids, after an id; by name, that one alone."""
+    """Entries in the order of their ids, after an id; by name or by id, that one alone."""
 
     call: Call
     kind: Kind
     after: int = 0
     limit: int = 100
     name: str = ""
+    id: int = 0
 
 
 class Role(Enum):

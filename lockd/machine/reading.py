@@ -31,6 +31,8 @@ def _lock_state(state: State, name: str, *, holders_max: int, waiters_max: int) 
 
 def list_holds(state: State, ask: ListHolds) -> Page:
     """Whole names: a page may go over its limit by the holds and waiters of its last name, at most limit of each."""
+    if ask.token:
+        return _names_of_hold(state, ask)
     found: list[Holder] = []
     waiting: list[Waiting] = []
     last = ""
@@ -42,6 +44,16 @@ def list_holds(state: State, ask: ListHolds) -> Page:
             waiting += _waiters_asked_for(state, ask, name)
         last = name
     return Page(tuple(found), tuple(waiting))
+
+
+def _names_of_hold(state: State, ask: ListHolds) -> Page:
+    """On one page, of at most SET_MAX: `next` would be a name that the caller may not know of."""
+    hold = state.holds.get(ask.token)
+    if hold is None:
+        return Page(())
+    wants = [want for want in hold.wants if want.name.startswith(ask.prefix) and want.name > ask.after]
+    found = [holder(state, hold, name, mode) for name, mode in sorted(wants) if _is_asked_for(ask, hold.owner, mode)]
+    return Page(tuple(found))
 
 
 def _holders_asked_for(state: State, ask: ListHolds, name: str) -> list[Holder]:

@@ -35,9 +35,10 @@ def _is_in_use(state: State, entry: Entry) -> bool:
 
 
 def list_registered(state: State, ask: ListRegistered) -> Registered:
-    if ask.name:
-        id = state.registered(ask.kind, ask.name)
-        return Registered(ask.kind, ((id, ask.name),) if id else ())
-    found = [(id, entry.name) for id, entry in state.registry.items() if entry.kind is ask.kind and id > ask.after]
-    page = found[: ask.limit]
-    return Registered(ask.kind, tuple(page), page[-1][0] if page and len(found) > len(page) else 0)
+    if ask.name or ask.id:
+        entry = state.registry.get(ask.id or state.registered(ask.kind, ask.name))
+        is_there = entry is not None and entry.kind is ask.kind
+        return Registered(ask.kind, ((entry.id, entry.name),) if entry and is_there else ())
+    ids, more = state.registered_after(ask.kind, ask.after, ask.limit)
+    page = tuple([(id, state.registry[id].name) for id in ids])
+    return Registered(ask.kind, page, ids[-1] if ids and more else 0)

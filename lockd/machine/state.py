@@ -57,6 +57,7 @@ class State:
         self._records_of_hold: dict[int, dict[Key, None]] = {}
         self._sequences: dict[MarkKey, dict[int, None]] = {}
         self._registered: dict[tuple[Kind, str], int] = {}
+        self._entry_ids: dict[Kind, list[int]] = {kind: [] for kind in Kind}
         self._secrets: dict[bytes, int] = {}
         self._owners: Counter[str] = Counter()
         self._sessions: Counter[str] = Counter()
@@ -133,6 +134,12 @@ class State:
     def registered(self, kind: Kind, name: str) -> int:
         """The id of this entry; 0: there is none."""
         return self._registered.get((kind, name), 0)
+
+    def registered_after(self, kind: Kind, after: int, most: int) -> tuple[list[int], bool]:
+        """The next ids of this kind, at most `most`, and whether there are more."""
+        ids = self._entry_ids[kind]
+        start = bisect_right(ids, after)
+        return ids[start : start + most], start + most < len(ids)
 
     def credential_of(self, sha256: bytes) -> Credential | None:
         """The one whose secret has this hash."""
@@ -343,12 +350,16 @@ class State:
         self._touched["nodes", key] = None
 
     def put_entry(self, entry: Entry) -> None:
+        """Of a new id."""
         self.registry[entry.id] = entry
+        insort(self._entry_ids[entry.kind], entry.id)
         self._registered[entry.kind, entry.name] = entry.id
         self._touched["registry", entry.id] = None
 
     def drop_entry(self, entry: Entry) -> None:
         del self.registry[entry.id]
+        ids = self._entry_ids[entry.kind]
+        del ids[bisect_left(ids, entry.id)]
         del self._registered[entry.kind, entry.name]
         self._touched["registry", entry.id] = None
 

@@ -303,7 +303,7 @@ class Get(_message.Message):
     def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., name: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
 
 class ListHolds(_message.Message):
-    __slots__ = ("call", "prefix", "after", "limit", "owner", "mode", "with_waiters")
+    __slots__ = ("call", "prefix", "after", "limit", "owner", "mode", "with_waiters", "token")
     CALL_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
@@ -311,6 +311,7 @@ class ListHolds(_message.Message):
     OWNER_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     WITH_WAITERS_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     call: Call
     prefix: str
     after: str
@@ -318,7 +319,8 @@ class ListHolds(_message.Message):
     owner: str
     mode: Mode
     with_waiters: bool
-    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., prefix: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., with_waiters: bool = ...) -> None: ...
+    token: int
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., prefix: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[Mode, str]] = ..., with_waiters: bool = ..., token: _Optional[int] = ...) -> None: ...
 
 class CheckToken(_message.Message):
     __slots__ = ("call", "name", "token")
@@ -351,18 +353,20 @@ class Unregister(_message.Message):
     def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., kind: _Optional[_Union[Kind, str]] = ..., id: _Optional[int] = ...) -> None: ...
 
 class ListRegistered(_message.Message):
-    __slots__ = ("call", "kind", "after", "limit", "name")
+    __slots__ = ("call", "kind", "after", "limit", "name", "id")
     CALL_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
     call: Call
     kind: Kind
     after: int
     limit: int
     name: str
-    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., kind: _Optional[_Union[Kind, str]] = ..., after: _Optional[int] = ..., limit: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
+    id: int
+    def __init__(self, call: _Optional[_Union[Call, _Mapping]] = ..., kind: _Optional[_Union[Kind, str]] = ..., after: _Optional[int] = ..., limit: _Optional[int] = ..., name: _Optional[str] = ..., id: _Optional[int] = ...) -> None: ...
 
 class CreateCredential(_message.Message):
     __slots__ = ("call", "request", "name", "role", "prefixes", "sha256")

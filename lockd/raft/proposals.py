@@ -19,7 +19,7 @@ from lockd.machine.commands import (
     Renew,
     Withdraw,
 )
-from lockd.machine.constants import NAMES_PER_PAGE
+from lockd.machine.constants import NAMES_PER_PAGE, SET_MAX
 from lockd.machine.outcomes import Refusal
 
 from . import codec
@@ -56,6 +56,10 @@ def proposal(command: Command, encoded: bytes, credential: str, lane: str) -> Pr
 def weight(command: Command) -> int:
     """About how many times the work of a lock of one name it is, to apply it and to answer it."""
     match command:
+        case ListHolds(token=token) if token:
+            return 1 + SET_MAX // ROWS_A_WEIGHT
+        case ListRegistered(name=name, id=id) if name or id:
+            return 1
         case ListHolds(limit=limit):
             is_filtered = bool(command.owner) or command.mode is not None
             return 1 + max(limit, NAMES_PER_PAGE if is_filtered else 0) // ROWS_A_WEIGHT

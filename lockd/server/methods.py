@@ -137,3 +137,25 @@ ACCESS_METHODS = {
     ),
 }
 """Of AccessService. No stream carries them."""
+
+REGISTRY_METHODS = {
+    "Register": Method(
+        field="",
+        response=pb.RegisterResponse,
+        make=translate.register,
+        encode=translate.register_response,
+    ),
+    "Unregister": Method(
+        field="",
+        response=pb.UnregisterResponse,
+        make=translate.unregister,
+        encode=translate.unregister_response,
+    ),
+    "ListRegistered": Method(
+        field="",
+        response=pb.ListRegisteredResponse,
+        make=translate.list_registered,
+        encode=translate.list_registered_response,
+    ),
+}
+"""Of RegistryService. No stream carries them."""

@@ -25,7 +25,7 @@ OWN_ID_BYTES = 16
 
 
 class Service:
-    """LockService or AccessService: every method of the table is a method of this, given a message and its Caller.
+    """A service by its table (methods.py): every method there is a method of this, given a message and its Caller.
 
     It returns the response, and raises Refused where the call gets an error instead of an outcome.
     """

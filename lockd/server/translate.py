@@ -24,6 +24,7 @@ Identified = pb.LockRequest | pb.UnlockRequest | pb.OpenSessionRequest | pb.Crea
 
 _MODES = (c.Mode.EXCLUSIVE, c.Mode.SHARED)
 _ROLES = {pb.READ: c.Role.READ, pb.LOCK: c.Role.LOCK, pb.ADMIN: c.Role.ADMIN}
+_KINDS: dict[int, c.Kind] = {pb.CLIENT: c.Kind.CLIENT, pb.RESOURCE: c.Kind.RESOURCE}
 _FILTERS = (None, c.Mode.EXCLUSIVE, c.Mode.SHARED)
 
 EVENT_KINDS = {
@@ -164,6 +165,7 @@ def list_holds(message: pb.ListRequest, call: c.Call, _caller: str) -> c.ListHol
         owner=message.owner,
         mode=_FILTERS[_known("mode", message.mode, len(_FILTERS))],
         with_waiters=message.with_waiters,
+        token=message.token,
     )
 
 
@@ -192,6 +194,35 @@ def list_tokens(message: pb.ListTokensRequest, call: c.Call, _caller: str) -> c.
 
 def revoke_token(message: pb.RevokeTokenRequest, call: c.Call, _caller: str) -> c.RevokeCredential:
     return c.RevokeCredential(call=call, id=message.token_id)
+
+
+def register(message: pb.RegisterRequest, call: c.Call, _caller: str) -> c.Register:
+    """Raises Refused."""
+    return c.Register(call=call, kind=_kind(message.kind), name=message.name)
+
+
+def unregister(message: pb.UnregisterRequest, call: c.Call, _caller: str) -> c.Unregister:
+    """Raises Refused."""
+    return c.Unregister(call=call, kind=_kind(message.kind), id=message.id)
+
+
+def list_registered(message: pb.ListRegisteredRequest, call: c.Call, _caller: str) -> c.ListRegistered:
+    """Raises Refused."""
+    return c.ListRegistered(
+        call=call,
+        kind=_kind(message.kind),
+        after=message.after,
+        limit=message.limit or LIST_PAGE,
+        name=message.name,
+        id=message.id,
+    )
+
+
+def _kind(number: int) -> c.Kind:
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise Refused(Reason.INVALID_ARGUMENT, f"kind is {number}; it takes 1 (CLIENT) or 2 (RESOURCE)")
+    return kind
 
 
 def is_stale(message: pb.IsLockedRequest | pb.GetRequest | pb.ListRequest) -> bool:
@@ -350,6 +381,23 @@ def list_tokens_response(outcome: o.Outcome, clock_ms: int) -> Fields:
 def revoke_token_response(outcome: o.Outcome, clock_ms: int) -> Fields:
     assert isinstance(outcome, o.CredentialRevoked)
     return {"revoked": outcome.found, "clock_ms": clock_ms}
+
+
+def register_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.Registered)
+    ((id, _),) = outcome.entries
+    return {"id": id, "clock_ms": clock_ms}
+
+
+def unregister_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.Unregistered)
+    return {"removed": outcome.found and not outcome.in_use, "in_use": outcome.in_use, "clock_ms": clock_ms}
+
+
+def list_registered_response(outcome: o.Outcome, clock_ms: int) -> Fields:
+    assert isinstance(outcome, o.Registered)
+    entries = [{"id": id, "name": name} for id, name in outcome.entries]
+    return {"entries": entries, "next": outcome.next, "clock_ms": clock_ms}
 
 
 # -- parts

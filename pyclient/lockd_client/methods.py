@@ -49,6 +49,14 @@ CREATE_TOKEN = Method(f"{_ACCESS}/CreateToken", lockd_pb2.CreateTokenRequest, lo
 LIST_TOKENS = Method(f"{_ACCESS}/ListTokens", lockd_pb2.ListTokensRequest, lockd_pb2.ListTokensResponse)
 REVOKE_TOKEN = Method(f"{_ACCESS}/RevokeToken", lockd_pb2.RevokeTokenRequest, lockd_pb2.RevokeTokenResponse)
 
+_REGISTRY = "/lockd.v1.RegistryService"
+
+REGISTER = Method(f"{_REGISTRY}/Register", lockd_pb2.RegisterRequest, lockd_pb2.RegisterResponse)
+UNREGISTER = Method(f"{_REGISTRY}/Unregister", lockd_pb2.UnregisterRequest, lockd_pb2.UnregisterResponse)
+LIST_REGISTERED = Method(
+    f"{_REGISTRY}/ListRegistered", lockd_pb2.ListRegisteredRequest, lockd_pb2.ListRegisteredResponse
+)
+
 WATCH = Method(f"{_SERVICE}/Watch", lockd_pb2.WatchRequest, lockd_pb2.WatchResponse)  # answers are a stream
 STREAM = Method(f"{_SERVICE}/Stream", lockd_pb2.StreamRequest, lockd_pb2.StreamResponse)  # both are
 

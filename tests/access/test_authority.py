@@ -9,7 +9,7 @@ from lockd.access.authority import Authority, Identity
 from lockd.access.refusal import Reason, Refused
 from lockd.config import Auth, CertificateGrant, DeclaredToken
 from lockd.machine import commands as c
-from lockd.machine.outcomes import Refusal
+from lockd.machine.outcomes import Refusal, Registered
 from tests.machine.driver import Machine, call, free_key, lock, request
 
 SECRET = "lockd_" + "s" * 43  # gitleaks would call it one; it opens nothing
@@ -94,6 +94,10 @@ READING: list[c.Command] = [
     c.Get(call=call(), name="ci/a"),
     c.ListHolds(call=call(), prefix="ci/"),
     c.CheckToken(call=call(), name="ci/a", token=1),
+    c.ListHolds(call=call(), token=1),
+    c.ListRegistered(call=call(), kind=c.Kind.CLIENT, name="db/ann"),
+    c.ListRegistered(call=call(), kind=c.Kind.RESOURCE, name="ci/a"),
+    c.ListRegistered(call=call(), kind=c.Kind.RESOURCE),
 ]
 LOCKING: list[c.Command] = [
     lock("ci/a", "ci/b"),
@@ -104,6 +108,9 @@ LOCKING: list[c.Command] = [
     c.OpenSession(call=call(), request=request(), ttl_ms=5_000),
     c.KeepAlive(call=call(), caller="ann", session=1),
     c.CloseSession(call=call(), caller="ann", session=1),
+    c.Register(call=call(), kind=c.Kind.CLIENT, name="db/ann"),
+    c.Register(call=call(), kind=c.Kind.RESOURCE, name="ci/a"),
+    c.Unregister(call=call(), kind=c.Kind.CLIENT, id=99),
 ]
 BREAKING: list[c.Command] = [c.Release(call=call(), request=request(), token=1, name="ci/a", force=True)]
 MANAGING: list[c.Command] = [
@@ -119,6 +126,9 @@ OUTSIDE = [
     c.CheckToken(call=call(), name="db/a", token=1),
     lock("ci/a", "db/a"),
     c.Release(call=call(), request=request(), name="db/a", by_name=True),
+    c.ListHolds(call=call(), token=1, prefix="db/"),
+    c.Register(call=call(), kind=c.Kind.RESOURCE, name="db/a"),
+    c.ListRegistered(call=call(), kind=c.Kind.RESOURCE, name="db/a"),
 ]
 
 
@@ -215,6 +225,65 @@ def test_a_refusal_to_break_a_hold_tells_no_name_that_the_caller_did_not_give():
     ask = c.Release(call=call(), request=request(), token=token, name="ci/a", force=True)
     with pytest.raises(Refused, match=f"^hold {token} is outside of the prefixes of ann: 'ci/'$"):
         authority.check(authority.of_secret(SECRET).credential, ask)
+
+
+def registered(machine, *names, kind=c.Kind.RESOURCE):
+    """Their ids."""
+    return [machine.run(c.Register(call=call(), kind=kind, name=name)).entries[0][0] for name in names]
+
+
+def unregister(id, kind=c.Kind.RESOURCE):
+    return c.Unregister(call=call(), kind=kind, id=id)
+
+
+def test_prefixes_bound_the_resources_that_may_be_taken_out():
+    machine = Machine()
+    inside, outside = registered(machine, "ci/a", "db/a")
+    authority = authority_of(declared(role="lock", prefixes=("ci/",)), machine=machine)
+    assert denied(authority, unregister(inside)) is None
+    assert denied(authority, unregister(outside)) is Reason.PERMISSION_DENIED
+    assert denied(authority, unregister(outside, c.Kind.CLIENT)) is None, "there is no such client"
+    assert denied(authority_of(declared(role="lock"), machine=machine), unregister(outside)) is None
+    with pytest.raises(Refused, match=f"^resource {outside} is outside of the prefixes of ann: 'ci/'$"):
+        authority.check(authority.of_secret(SECRET).credential, unregister(outside))
+
+
+def test_a_resource_that_is_still_to_be_registered_is_not_taken_out_by_whoever_is_bound_to_prefixes():
+    """As with tokens: the next id may be that of any name by the time the command is applied."""
+    machine = Machine()
+    (last,) = registered(machine, "ann", kind=c.Kind.CLIENT)
+    authority = authority_of(declared(role="lock", prefixes=("ci/",)), machine=machine)
+    assert denied(authority, unregister(last + 1)) is Reason.PERMISSION_DENIED
+    machine.run(unregister(last, c.Kind.CLIENT))
+    assert denied(authority, unregister(last)) is None, "ids are not used again"
+
+
+def shown(authority, machine, command):
+    return authority.shown(authority.of_secret(SECRET).credential, command, machine.run(command))
+
+
+@pytest.mark.parametrize(("prefixes", "seen"), [(("ci/",), ["ci/a"]), ((), ["ci/a", "db/a"]), (("x",), [])])
+def test_of_a_hold_that_is_found_by_its_token_the_names_within_the_prefixes_are_shown(prefixes, seen):
+    machine = Machine()
+    token = machine.hold("db/a", "ci/a")
+    authority = authority_of(declared(prefixes=prefixes), machine=machine)
+    page = shown(authority, machine, c.ListHolds(call=call(), token=token, limit=1))
+    assert ([holder.name for holder in page.holders], page.next) == (seen, "")
+
+
+def test_of_a_list_of_resources_those_within_the_prefixes_are_shown_and_of_clients_all():
+    machine = Machine()
+    registered(machine, "db/a", "ci/a", "db/b")
+    registered(machine, "db/ann", kind=c.Kind.CLIENT)
+    authority = authority_of(declared(prefixes=("ci/",)), machine=machine)
+    page = shown(authority, machine, c.ListRegistered(call=call(), kind=c.Kind.RESOURCE, limit=2))
+    assert page == Registered(c.Kind.RESOURCE, ((2, "ci/a"),), next=2)
+    page = shown(authority, machine, c.ListRegistered(call=call(), kind=c.Kind.RESOURCE, after=2))
+    assert page == Registered(c.Kind.RESOURCE, ())
+    page = shown(authority, machine, c.ListRegistered(call=call(), kind=c.Kind.RESOURCE, id=1))
+    assert page == Registered(c.Kind.RESOURCE, ())
+    page = shown(authority, machine, c.ListRegistered(call=call(), kind=c.Kind.CLIENT))
+    assert page == Registered(c.Kind.CLIENT, ((4, "db/ann"),))
 
 
 def test_watching_takes_the_role_and_the_prefix():

@@ -12,6 +12,7 @@ from lockd.machine import commands as c
 LIMITS = Limits()
 CALL = c.Call(1, 7, 1)
 CLIENT = bytes(16)
+CLIENT_KIND, RESOURCE = c.Kind.CLIENT, c.Kind.RESOURCE
 FREE = c.Key("", c.FREE_ID + b"id")
 
 
@@ -58,6 +59,11 @@ def answered(below: int, *ranges: tuple[int, int]) -> c.Acquire:
         release(name="a", by_name=True),
         c.Cancel(call=CALL, key=sequence(1)),
         c.ListHolds(call=CALL, limit=1000),
+        c.ListHolds(call=CALL, token=2**53 - 1),
+        c.Register(call=CALL, kind=CLIENT_KIND, name="ä" * 128),
+        c.Register(call=CALL, kind=RESOURCE, name="ä" * 256),
+        c.Unregister(call=CALL, kind=RESOURCE, id=2**64 - 1),
+        c.ListRegistered(call=CALL, kind=RESOURCE, limit=1000),
         c.OpenNode(call=CALL),
     ],
 )
@@ -107,6 +113,19 @@ def test_what_is_within_its_bounds_passes(command):
         (c.Get(call=CALL, name="a", limit=1001), "limit is 1001; the bound is 1000"),
         (c.ListHolds(call=CALL, limit=1001), "limit is 1001; the bound is 1000"),
         (c.ListHolds(call=CALL, prefix="p" * 513), "prefix has 513 bytes; the bound is 512"),
+        (c.ListHolds(call=CALL, token=2**53), "token is 9007199254740992; it takes 1 to 9007199254740991"),
+        (c.Register(call=CALL, kind=CLIENT_KIND, name=""), "name is empty; it takes 1 to 256 bytes"),
+        (c.Register(call=CALL, kind=CLIENT_KIND, name="n" * 257), "name has 257 bytes; the bound is 256"),
+        (c.Register(call=CALL, kind=CLIENT_KIND, name="a\n"), "name has the control character U+000A at place 2"),
+        (c.Register(call=CALL, kind=RESOURCE, name=""), "name is empty; it takes 1 to 512 bytes"),
+        (c.Register(call=CALL, kind=RESOURCE, name="n" * 513), "name has 513 bytes; the bound is 512"),
+        (c.Unregister(call=CALL, kind=RESOURCE, id=0), "id is missing; it is what Register answered"),
+        (c.ListRegistered(call=CALL, kind=RESOURCE, limit=1001), "limit is 1001; the bound is 1000"),
+        (c.ListRegistered(call=CALL, kind=RESOURCE, name="n" * 513), "name has 513 bytes; the bound is 512"),
+        (
+            c.ListRegistered(call=CALL, kind=RESOURCE, name="a", id=1),
+            "id stands beside a name; an entry is found by one of them",
+        ),
         (c.CheckToken(call=CALL, name="a", token=0), "token is 0; it takes 1 to 9007199254740991"),
         (c.Cancel(call=CALL, key=c.Key("", c.FREE_ID)), "request.id has 0 bytes; it takes 1 to 64"),
         (acquire(request=request(c.Key("", c.FREE_ID + bytes(65)))), "request.id has 65 bytes; it takes 1 to 64"),

@@ -202,7 +202,7 @@ def test_the_methods_are_those_of_the_proto_files() -> None:
     services = [
         file.services_by_name[name]
         for file, names in (
-            (lockd_pb2.DESCRIPTOR, ("LockService", "ClusterService", "AccessService")),
+            (lockd_pb2.DESCRIPTOR, ("LockService", "ClusterService", "AccessService", "RegistryService")),
             (lockapi_pb2.DESCRIPTOR, ("Locking",)),
         )
         for name in names

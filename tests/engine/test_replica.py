@@ -172,6 +172,10 @@ def test_a_batch_takes_what_stays_within_its_weight():
         (c.ListHolds(call=c.Call(1, 1, 1), limit=1000), 101),
         (c.ListHolds(call=c.Call(1, 1, 1), limit=1, owner="ann"), 501),
         (c.ListHolds(call=c.Call(1, 1, 1), limit=1, mode=c.Mode.SHARED), 501),
+        (c.ListHolds(call=c.Call(1, 1, 1), limit=1000, owner="ann", token=1), 7),
+        (c.ListRegistered(call=c.Call(1, 1, 1), kind=c.Kind.CLIENT, limit=1000), 101),
+        (c.ListRegistered(call=c.Call(1, 1, 1), kind=c.Kind.CLIENT, limit=1000, name="ann"), 1),
+        (c.ListRegistered(call=c.Call(1, 1, 1), kind=c.Kind.CLIENT, limit=1000, id=1), 1),
     ],
 )
 def test_what_reads_much_weighs_much(command, expected):

@@ -138,6 +138,7 @@ _TAME: dict[str, list[Any]] = {
     "sequence": [1, 2, 3, 4, 5],
     "attempt": [0, 1, 2],
     "mode": [0, 1],
+    "kind": [1, 2],
     "consistency": [0, 1],
     "limit": [0, 1, 1000],
     "with_waiters": [True],

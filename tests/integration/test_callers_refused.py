@@ -38,6 +38,7 @@ def reads(name: str) -> dict[str, Way]:
         "IsLocked, STALE": Way(methods.IS_LOCKED, pb.IsLockedRequest(name=name, **stale)),
         "Get, STALE": Way(methods.GET, pb.GetRequest(name=name, **stale)),
         "List, STALE": Way(methods.LIST, pb.ListRequest(prefix=name, **stale)),
+        "ListRegistered": Way(methods.LIST_REGISTERED, pb.ListRegisteredRequest(kind=pb.RESOURCE, name=name)),
         "IsLocked by name": Way(methods.IS_LOCKED_BY_NAME, lockapi_pb2.LockName(name=name)),
         "Watch": Way(methods.WATCH, pb.WatchRequest(prefix=name)),
     }
@@ -51,6 +52,7 @@ def writes(name: str) -> dict[str, Way]:
         "Unlock": Way(methods.UNLOCK, pb.UnlockRequest(token=1, name=name)),
         "Lock by name": Way(methods.LOCK_BY_NAME, lockapi_pb2.LockName(name=f"{name}/4")),
         "Unlock by name": Way(methods.UNLOCK_BY_NAME, lockapi_pb2.LockName(name=f"{name}/4")),
+        "Register": Way(methods.REGISTER, pb.RegisterRequest(kind=pb.RESOURCE, name=f"{name}/5")),
     }
 
 
@@ -58,6 +60,7 @@ SESSIONS = {
     "OpenSession": Way(methods.OPEN_SESSION, pb.OpenSessionRequest(ttl_ms=10_000)),
     "KeepAlive": Way(methods.KEEP_ALIVE, pb.KeepAliveRequest(session_id=1)),
     "Renew": Way(methods.RENEW, pb.RenewRequest(token=1, ttl_ms=10_000)),
+    "Unregister": Way(methods.UNREGISTER, pb.UnregisterRequest(kind=pb.CLIENT, id=2**53)),
 }
 
 ADMINS = {

@@ -307,8 +307,9 @@ class Comparison:
             return c.Register(call=call, kind=kind, name=name)
         if what == "u":
             return c.Unregister(call=call, kind=kind, id=self.pick([*self.model.registry, 99]))
-        after, limit = self.pick([0, 1, 2]), self.pick([1, 2])
-        return c.ListRegistered(call=call, kind=kind, after=after, limit=limit, name=name * (limit == 1))
+        after, limit, how = self.pick([0, 1, 2]), self.pick([1, 2]), self.pick(["page", "name", "id"])
+        which = {"name": {"name": name}, "id": {"id": self.pick([*self.model.registry, 99])}, "page": {}}[how]
+        return c.ListRegistered(call=call, kind=kind, after=after, limit=limit, **which)
 
     def new_credential(self, call: c.Call) -> c.Command:
         what, id = self.pick("ccrld"), self.pick([*self.model.credentials, 99])
@@ -336,9 +337,10 @@ class Comparison:
         prefix, after = self.pick(["", "", "a", "a/"]), self.pick(["", "", "a", "é"])
         owner, mode = self.pick([("", None), ("ann", None), ("", X), ("bob", S)])
         limit, with_waiters = self.pick([1, 2, 3, 4]), self.pick([True, False])
-        return c.ListHolds(
+        ask = c.ListHolds(
             call=call, prefix=prefix, after=after, limit=limit, owner=owner, mode=mode, with_waiters=with_waiters
         )
+        return replace(ask, token=self.pick([*self.model.holds, 99])) if self.pick([False, False, True]) else ask
 
     # -- after every step
 

@@ -227,6 +227,8 @@ class ModelState:
         self.answer(ask.call, self.lock_state(ask.name, ask.limit, ask.limit))
 
     def ListHolds(self, ask: c.ListHolds) -> None:
+        if ask.token:
+            return self.answer(ask.call, o.Page(tuple(self.rows_of_token(ask))))
         held = [name for hold in self.holds.values() for name in names_of(hold.wants)]
         waited = [name for waiter in self.waiters for name in names_of(waiter.wants)]
         names = {*held, *waited, *(delay.name for delay in self.delays.values())}
@@ -240,6 +242,12 @@ class ModelState:
             if ask.with_waiters:
                 waiting += [each for each in self.waiting(name) if self.is_asked_for(ask, each)][: ask.limit]
         return self.answer(ask.call, o.Page(tuple(found), tuple(waiting)))
+
+    def rows_of_token(self, ask: c.ListHolds) -> list[o.Holder]:
+        names = sorted({name for hold in self.holds.values() for name in names_of(hold.wants)})
+        rows = [row for name in names for row in self.holders(name) if row.token == ask.token]
+        in_place = [row for row in rows if row.name.startswith(ask.prefix) and row.name > ask.after]
+        return [row for row in in_place if self.is_asked_for(ask, row)]
 
     def is_asked_for(self, ask: c.ListHolds, row: o.Holder | o.Waiting) -> bool:
         return ask.owner in ("", row.owner) and ask.mode in (None, row.mode)
@@ -279,9 +287,11 @@ class ModelState:
 
     def ListRegistered(self, ask: c.ListRegistered) -> None:
         found = self.entries(ask.kind, ask.name)
-        if not ask.name:
+        if ask.id:
+            found = [(id, name) for id, name in found if id == ask.id]
+        elif not ask.name:
             found = [(id, name) for id, name in found if id > ask.after]
-        page = found if ask.name else found[: ask.limit]
+        page = found if ask.name or ask.id else found[: ask.limit]
         self.answer(ask.call, o.Registered(ask.kind, tuple(page), page[-1][0] if len(page) < len(found) else 0))
 
     # -- credentials

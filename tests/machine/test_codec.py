@@ -414,6 +414,15 @@ def test_a_command_without_content_is_a_codec_error(data):
         codec.decode_command(data)
 
 
+def test_a_field_of_a_later_version_is_passed_over():
+    """Reads may grow by fields: docs/adr/0022."""
+    data = codec.encode_command(c.ListHolds(call=CALL, prefix="a"))
+    later = pb.Command.FromString(data)
+    later.list_holds.MergeFromString(b"\xf8\x07\x01")
+    assert later.SerializeToString() != data
+    assert codec.decode_command(later.SerializeToString()) == c.ListHolds(call=CALL, prefix="a")
+
+
 def test_one_bad_command_spoils_its_entry():
     good = codec.encode_command(c.Renew(call=CALL, caller="ann", token=1, ttl_ms=1))
     with pytest.raises(CodecError):

@@ -231,6 +231,33 @@ def test_of_one_name_at_most_limit_of_each_are_listed_that_were_asked_for(machin
     assert [row.position for row in page.waiters] == [1, 2]
 
 
+def rows_of(machine, token, **ask):
+    page = machine.run(ListHolds(call=call(), token=token, **ask))
+    assert (page.waiters, page.next) == ((), "")
+    return [(row.name, row.token) for row in page.holders]
+
+
+def test_a_hold_is_found_by_its_token_alone(machine):
+    machine.hold("jobs", mode=SHARED)
+    token = machine.hold("jobs", mode=SHARED, owner="ann")
+    machine.hold("mail")
+    assert rows_of(machine, token) == [("jobs", token)]
+    (row,) = machine.run(ListHolds(call=call(), token=token)).holders
+    assert row == machine.holders("jobs")[1]
+    assert rows_of(machine, token, owner="ann", mode=SHARED, prefix="jo", with_waiters=True) == [("jobs", token)]
+    for other in ({"owner": "bob"}, {"mode": EXCLUSIVE}, {"prefix": "ma"}, {"after": "jobs"}):
+        assert rows_of(machine, token, **other) == []
+    machine.run(unlock(token))
+    assert rows_of(machine, token) == rows_of(machine, 99) == []
+
+
+def test_a_hold_of_a_set_is_found_under_all_of_its_names_whatever_the_limit(machine):
+    names = [f"{number:02}" for number in range(64)]
+    token = machine.hold(*names[::-1])
+    machine.wait("00")
+    assert rows_of(machine, token, limit=1, with_waiters=True) == [(name, token) for name in names]
+
+
 def test_a_name_that_only_rests_is_passed_over(machine):
     machine.hold("jobs", ttl_ms=10, lock_delay_ms=1_000)
     machine.entry(at=11)
@@ -241,7 +268,12 @@ def test_a_name_that_only_rests_is_passed_over(machine):
 # -- without the log
 
 
-@pytest.mark.parametrize("ask", [is_locked("jobs"), get("jobs"), check("jobs", 1), ListHolds(call=call()), barrier()])
+of_token = ListHolds(call=call(), token=1)
+
+
+@pytest.mark.parametrize(
+    "ask", [is_locked("jobs"), get("jobs"), check("jobs", 1), ListHolds(call=call()), barrier(), of_token]
+)
 def test_a_read_is_answered_alike_from_the_state_alone(machine, ask):
     machine.hold("jobs", owner="ann")
     machine.wait("jobs")

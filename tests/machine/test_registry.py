@@ -108,6 +108,21 @@ def test_one_is_found_by_its_name(machine):
     assert machine.run(registered(RESOURCE, name="ann")) == Registered(RESOURCE, ())
 
 
+def test_one_is_found_by_its_id(machine):
+    machine.entry(register(CLIENT, "ann"), register(RESOURCE, "jobs"))
+    assert machine.run(registered(RESOURCE, id=2)) == Registered(RESOURCE, ((2, "jobs"),))
+    for ask in (registered(CLIENT, id=2), registered(CLIENT, id=3)):
+        assert machine.run(ask) == Registered(CLIENT, ())
+
+
+def test_what_is_removed_is_listed_no_more(machine):
+    machine.entry(*(register(RESOURCE, name) for name in "abcd"))
+    machine.entry(unregister(RESOURCE, 2), unregister(RESOURCE, 4))
+    assert machine.run(registered(RESOURCE, limit=1)) == Registered(RESOURCE, ((1, "a"),), next=1)
+    machine.restart()
+    assert machine.run(registered(RESOURCE, limit=2)) == Registered(RESOURCE, ((1, "a"), (3, "c")))
+
+
 def test_a_page_of_none_is_empty_also_where_there_are_entries(machine):
     """No edge asks for one; a member that does must not end whoever applies it."""
     machine.run(register(CLIENT, "ann"))

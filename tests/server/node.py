@@ -21,7 +21,7 @@ from lockd.raft.replica import Replica, Settings
 from lockd.server.callers import Callers
 from lockd.server.cluster import ClusterService
 from lockd.server.compat import Locking
-from lockd.server.methods import ACCESS_METHODS
+from lockd.server.methods import ACCESS_METHODS, REGISTRY_METHODS
 from lockd.server.room import Room
 from lockd.server.rpc import Edge, generic_handler
 from lockd.server.service import Service
@@ -75,6 +75,7 @@ class Node:
         cluster = ClusterService(self.replica, addresses, "0.0.0", self.authority, self.refusals)
         service = Service(self.admission, random.Random(2))
         access = Service(self.admission, random.Random(4), ACCESS_METHODS)
+        registry = Service(self.admission, random.Random(5), REGISTRY_METHODS)
         self.streams = Streams(service, cluster, limits, self.authority, self.refusals, room)
         self.watches = Watches(self.feed, self.admission)
         services: list[tuple[Any, tuple[object, ...]]] = [
@@ -83,6 +84,7 @@ class Node:
                 (service, self.streams, self.watches),
             ),
             (pb.DESCRIPTOR.services_by_name["AccessService"], (access,)),
+            (pb.DESCRIPTOR.services_by_name["RegistryService"], (registry,)),
             (pb.DESCRIPTOR.services_by_name["ClusterService"], (cluster,)),
             (lockapi_pb2.DESCRIPTOR.services_by_name["Locking"], (Locking(self.admission, random.Random(3)),)),
         ]

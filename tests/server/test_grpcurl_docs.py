@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from lockd.access import bounds
 from lockd.config import Limits
 from lockd.machine.commands import FREE_ID, Call, Key, Request
-from lockd.server.methods import ACCESS_METHODS, METHODS
+from lockd.server.methods import ACCESS_METHODS, METHODS, REGISTRY_METHODS
 from lockd_client.proto import lockapi_pb2
 from lockd_client.proto import lockd_pb2 as pb
 
@@ -26,6 +26,11 @@ SERVICES: tuple[Any, ...] = (
     *pb.DESCRIPTOR.services_by_name.values(),
     *lockapi_pb2.DESCRIPTOR.services_by_name.values(),
 )
+TABLES = {
+    "lockd.v1.LockService": METHODS,
+    "lockd.v1.AccessService": ACCESS_METHODS,
+    "lockd.v1.RegistryService": REGISTRY_METHODS,
+}
 HEALTH: Any = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
 
@@ -42,7 +47,7 @@ def test_a_command_fits_its_call(command):
     service, _, name = call.rpartition("/")
     (method,) = (each.methods_by_name[name] for each in (*SERVICES, HEALTH) if each.full_name == service)
     message: Any = json_format.ParseDict(data, message_factory.GetMessageClass(method.input_type)())
-    methods = {"lockd.v1.LockService": METHODS, "lockd.v1.AccessService": ACCESS_METHODS}.get(service, {})
+    methods = TABLES.get(service, {})
     if name in methods:
         asker = REQUEST if methods[name].has_request else ""
         bounds.check(methods[name].make(message, Call(1, 7, 1), asker), Limits())

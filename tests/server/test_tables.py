@@ -7,9 +7,10 @@ import pytest
 
 from lockd.access.admission import NO_ANSWERS
 from lockd.access.refusal import Reason, Refused
+from lockd.machine import commands as c
 from lockd.machine import outcomes as o
 from lockd.server import translate
-from lockd.server.methods import ACCESS_METHODS, BY_FIELD, METHODS
+from lockd.server.methods import ACCESS_METHODS, BY_FIELD, METHODS, REGISTRY_METHODS
 from lockd.server.status import CODES
 from lockd_client.proto import lockd_pb2 as pb
 
@@ -29,10 +30,13 @@ def test_every_call_is_in_the_table():
         assert SERVICE.methods_by_name[name].output_type is method.response.DESCRIPTOR
 
 
-def test_every_call_about_access_is_in_its_table():
-    service = pb.DESCRIPTOR.services_by_name["AccessService"]
-    assert set(ACCESS_METHODS) == {method.name for method in service.methods}
-    for name, method in ACCESS_METHODS.items():
+@pytest.mark.parametrize(
+    ("service_name", "methods"), [("AccessService", ACCESS_METHODS), ("RegistryService", REGISTRY_METHODS)]
+)
+def test_every_call_that_no_stream_carries_is_in_its_table(service_name, methods):
+    service = pb.DESCRIPTOR.services_by_name[service_name]
+    assert set(methods) == {method.name for method in service.methods}
+    for name, method in methods.items():
         assert service.methods_by_name[name].output_type is method.response.DESCRIPTOR
         assert method.has_request == ("request" in service.methods_by_name[name].input_type.fields_by_name)
 
@@ -82,8 +86,10 @@ ANSWERS = (
     o.CredentialCreated(7),
     o.CredentialRevoked(found=True),
     o.Credentials(()),
+    o.Registered(c.Kind.CLIENT, ((7, "ann"),)),
+    o.Unregistered(found=True),
 )
-NEVER_TO_CALLERS = (o.Passed, o.Registered, o.Unregistered, o.Refusal)
+NEVER_TO_CALLERS = (o.Passed, o.Refusal)
 
 
 def test_every_outcome_is_an_answer_or_an_error():
@@ -94,7 +100,7 @@ def test_every_outcome_is_an_answer_or_an_error():
 @pytest.mark.parametrize("outcome", ANSWERS, ids=lambda outcome: type(outcome).__name__)
 def test_every_answer_fits_its_message(outcome):
     fitting = 0
-    for method in (*METHODS.values(), *ACCESS_METHODS.values()):
+    for method in (*METHODS.values(), *ACCESS_METHODS.values(), *REGISTRY_METHODS.values()):
         try:
             fields = method.encode(outcome, 1234)
         except (AssertionError, Refused):

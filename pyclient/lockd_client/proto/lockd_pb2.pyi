@@ -55,6 +55,12 @@ class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     READ: _ClassVar[Role]
     LOCK: _ClassVar[Role]
     ADMIN: _ClassVar[Role]
+
+class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    KIND_UNSPECIFIED: _ClassVar[Kind]
+    CLIENT: _ClassVar[Kind]
+    RESOURCE: _ClassVar[Kind]
 EXCLUSIVE: Mode
 SHARED: Mode
 OUTCOME_UNSPECIFIED: Outcome
@@ -86,6 +92,9 @@ ROLE_UNSPECIFIED: Role
 READ: Role
 LOCK: Role
 ADMIN: Role
+KIND_UNSPECIFIED: Kind
+CLIENT: Kind
+RESOURCE: Kind
 
 class RequestId(_message.Message):
     __slots__ = ("id", "not_after_ms", "client", "sequence", "answered_below", "answered")
@@ -377,7 +386,7 @@ class GetResponse(_message.Message):
     def __init__(self, holders: _Optional[_Iterable[_Union[Holder, _Mapping]]] = ..., waiters: _Optional[_Iterable[_Union[Waiter, _Mapping]]] = ..., holders_count: _Optional[int] = ..., waiters_count: _Optional[int] = ..., delayed_until_ms: _Optional[int] = ..., clock_ms: _Optional[int] = ..., staleness: _Optional[_Union[Staleness, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
-    __slots__ = ("prefix", "after", "limit", "owner", "mode", "with_waiters", "consistency")
+    __slots__ = ("prefix", "after", "limit", "owner", "mode", "with_waiters", "consistency", "token")
     PREFIX_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
@@ -385,6 +394,7 @@ class ListRequest(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     WITH_WAITERS_FIELD_NUMBER: _ClassVar[int]
     CONSISTENCY_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
     prefix: str
     after: str
     limit: int
@@ -392,7 +402,8 @@ class ListRequest(_message.Message):
     mode: ModeFilter
     with_waiters: bool
     consistency: Consistency
-    def __init__(self, prefix: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[ModeFilter, str]] = ..., with_waiters: bool = ..., consistency: _Optional[_Union[Consistency, str]] = ...) -> None: ...
+    token: int
+    def __init__(self, prefix: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., owner: _Optional[str] = ..., mode: _Optional[_Union[ModeFilter, str]] = ..., with_waiters: bool = ..., consistency: _Optional[_Union[Consistency, str]] = ..., token: _Optional[int] = ...) -> None: ...
 
 class ListResponse(_message.Message):
     __slots__ = ("holders", "next", "clock_ms", "waiters", "staleness")
@@ -760,3 +771,69 @@ class RevokeTokenResponse(_message.Message):
     revoked: bool
     clock_ms: int
     def __init__(self, revoked: bool = ..., clock_ms: _Optional[int] = ...) -> None: ...
+
+class RegisterRequest(_message.Message):
+    __slots__ = ("kind", "name")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    kind: Kind
+    name: str
+    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., name: _Optional[str] = ...) -> None: ...
+
+class RegisterResponse(_message.Message):
+    __slots__ = ("id", "clock_ms")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_MS_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    clock_ms: int
+    def __init__(self, id: _Optional[int] = ..., clock_ms: _Optional[int] = ...) -> None: ...
+
+class UnregisterRequest(_message.Message):
+    __slots__ = ("kind", "id")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    kind: Kind
+    id: int
+    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., id: _Optional[int] = ...) -> None: ...
+
+class UnregisterResponse(_message.Message):
+    __slots__ = ("removed", "in_use", "clock_ms")
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    IN_USE_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_MS_FIELD_NUMBER: _ClassVar[int]
+    removed: bool
+    in_use: bool
+    clock_ms: int
+    def __init__(self, removed: bool = ..., in_use: bool = ..., clock_ms: _Optional[int] = ...) -> None: ...
+
+class ListRegisteredRequest(_message.Message):
+    __slots__ = ("kind", "after", "limit", "name", "id")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    kind: Kind
+    after: int
+    limit: int
+    name: str
+    id: int
+    def __init__(self, kind: _Optional[_Union[Kind, str]] = ..., after: _Optional[int] = ..., limit: _Optional[int] = ..., name: _Optional[str] = ..., id: _Optional[int] = ...) -> None: ...
+
+class ListRegisteredResponse(_message.Message):
+    __slots__ = ("entries", "next", "clock_ms")
+    ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_FIELD_NUMBER: _ClassVar[int]
+    CLOCK_MS_FIELD_NUMBER: _ClassVar[int]
+    entries: _containers.RepeatedCompositeFieldContainer[RegistryEntry]
+    next: int
+    clock_ms: int
+    def __init__(self, entries: _Optional[_Iterable[_Union[RegistryEntry, _Mapping]]] = ..., next: _Optional[int] = ..., clock_ms: _Optional[int] = ...) -> None: ...
+
+class RegistryEntry(_message.Message):
+    __slots__ = ("id", "name")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    name: str
+    def __init__(self, id: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...

@@ -862,3 +862,170 @@ class AccessService(object):
             timeout,
             metadata,
             _registered_method=True)
+
+
+class RegistryServiceStub(object):
+    """Names and ids of what takes locks (clients: the owners of holds) and of what is locked (resources: locks), for
+    services that show them under numbers. No lock needs an entry.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Register = channel.unary_unary(
+                '/lockd.v1.RegistryService/Register',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.RegisterRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.RegisterResponse.FromString,
+                _registered_method=True)
+        self.Unregister = channel.unary_unary(
+                '/lockd.v1.RegistryService/Unregister',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.UnregisterRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.UnregisterResponse.FromString,
+                _registered_method=True)
+        self.ListRegistered = channel.unary_unary(
+                '/lockd.v1.RegistryService/ListRegistered',
+                request_serializer=lockd__client_dot_proto_dot_lockd__pb2.ListRegisteredRequest.SerializeToString,
+                response_deserializer=lockd__client_dot_proto_dot_lockd__pb2.ListRegisteredResponse.FromString,
+                _registered_method=True)
+
+
+class RegistryServiceServicer(object):
+    """Names and ids of what takes locks (clients: the owners of holds) and of what is locked (resources: locks), for
+    services that show them under numbers. No lock needs an entry.
+    """
+
+    def Register(self, request, context):
+        """The id of this name; one that has none gets one. Ids are never used again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unregister(self, request, context):
+        """Removes an entry, unless a hold, a wait or a lock delay has its name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRegistered(self, request, context):
+        """Entries of one kind in the order of their ids, a page at a time; or one, by its name or by its id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_RegistryServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Register': grpc.unary_unary_rpc_method_handler(
+                    servicer.Register,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.RegisterRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.RegisterResponse.SerializeToString,
+            ),
+            'Unregister': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unregister,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.UnregisterRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.UnregisterResponse.SerializeToString,
+            ),
+            'ListRegistered': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRegistered,
+                    request_deserializer=lockd__client_dot_proto_dot_lockd__pb2.ListRegisteredRequest.FromString,
+                    response_serializer=lockd__client_dot_proto_dot_lockd__pb2.ListRegisteredResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'lockd.v1.RegistryService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('lockd.v1.RegistryService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class RegistryService(object):
+    """Names and ids of what takes locks (clients: the owners of holds) and of what is locked (resources: locks), for
+    services that show them under numbers. No lock needs an entry.
+    """
+
+    @staticmethod
+    def Register(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.RegistryService/Register',
+            lockd__client_dot_proto_dot_lockd__pb2.RegisterRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.RegisterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unregister(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.RegistryService/Unregister',
+            lockd__client_dot_proto_dot_lockd__pb2.UnregisterRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.UnregisterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRegistered(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockd.v1.RegistryService/ListRegistered',
+            lockd__client_dot_proto_dot_lockd__pb2.ListRegisteredRequest.SerializeToString,
+            lockd__client_dot_proto_dot_lockd__pb2.ListRegisteredResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
