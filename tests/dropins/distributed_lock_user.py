@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -56,6 +57,9 @@ class User:
     def release(self, name: str, kind: str = "lock") -> Any:
         return self.ask("release", name=name, kind=kind)
 
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -90,6 +94,12 @@ class Doing:
         gc.collect()
         return acquired
 
+    def acquire_until_interrupted(self, name: str, after_s: float) -> bool:
+        """As if its user had pressed Ctrl-C so long after it began to wait."""
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, after_s)
+        return get_lock(name).acquire()
+
     def release(self, name: str, kind: str) -> str:
         self.lock(name, kind).release()
         return "released"
@@ -118,7 +128,7 @@ class Doing:
 def attempt(call: Any) -> Any:
     try:
         return call()
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         return type(error).__name__
 
 

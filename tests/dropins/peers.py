@@ -35,11 +35,11 @@ class Peer:
 
 
 @contextlib.contextmanager
-def redis_server() -> Iterator[Peer]:
-    """An empty Redis that keeps nothing."""
+def redis_server(port: int = 0) -> Iterator[Peer]:
+    """An empty Redis that keeps nothing. port: 0 for one that is free."""
     program = shutil.which("redis-server")
     assert program, "redis-server is not installed (apt-get install redis-server)"
-    port = free_port()
+    port = port or free_port()
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         options = ["--bind", HOST, "--port", str(port), "--dir", folder, "--save", "", "--appendonly", "no"]
         with _running([program, *options], Path(folder), port, b"PING\r\n", b"+PONG") as peer:

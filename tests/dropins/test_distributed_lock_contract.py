@@ -1,6 +1,7 @@
 """What every kind of server keeps, between real processes: lockd, Redis, ZooKeeper, files."""
 
 import json
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -186,6 +187,29 @@ def test_one_that_is_killed_while_it_waits_keeps_nobody_out(backend: Backend, fi
         second.begin("acquire", name=name, kind="lock", timeout=LET_IN_S)
         assert first.release(name) == "released"
         assert second.answer() is True
+
+
+def test_one_that_is_interrupted_while_it_waits_keeps_nobody_out(backend: Backend, first: User, second: User) -> None:
+    name = backend.name("interrupted")
+    with backend.user() as waiting:
+        assert first.acquire(name) is True
+        assert waiting.ask("acquire_until_interrupted", name=name, after_s=REFUSED_S) == "KeyboardInterrupt"
+        assert first.release(name) == "released"
+        assert second.acquire(name, timeout=LET_IN_S) is True
+
+
+def test_a_holder_that_stood_still_for_too_long_is_told_so(backend: Backend, first: User) -> None:
+    """But for files: those stay locked."""
+    name = backend.name("stood still")
+    with backend.user() as holder:
+        assert holder.acquire(name) is True
+        holder.send(signal.SIGSTOP)
+        is_let_in = first.acquire(name, timeout=REFUSED_S if backend.kind == "file" else LET_IN_S)
+        holder.send(signal.SIGCONT)
+        assert (is_let_in, holder.release(name)) == (
+            (False, "released") if backend.kind == "file" else (True, "LockLost")
+        )
+        assert first.acquire(name, timeout=REFUSED_S if is_let_in else LET_IN_S) is not is_let_in
 
 
 def test_one_that_gave_up_waiting_keeps_nobody_out(backend: Backend, first: User, second: User) -> None:

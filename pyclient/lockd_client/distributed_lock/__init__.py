@@ -23,9 +23,12 @@ try:
     from lockd_client.distributed_lock.config import DEFAULT_CONFIG, BadLockingConfig
     from lockd_client.distributed_lock.locks import DistributedLock
 except ModuleNotFoundError as error:
-    if error.name in ("fasteners", "kazoo", "redis", "yaml"):
-        error.add_note("lockd_client.distributed_lock needs an extra: pip install 'lockd-client[distributed-lock]'")
-    raise
+    missing = (error.name or "").partition(".")[0]
+    if missing not in ("fasteners", "kazoo", "redis", "yaml"):
+        raise
+    raise ModuleNotFoundError(
+        f"{missing} is not installed: pip install 'lockd-client[distributed-lock]'", name=missing
+    ) from error
 
 __all__ = [
     "DEFAULT_CONFIG",

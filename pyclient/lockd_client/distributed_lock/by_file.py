@@ -47,15 +47,16 @@ def make_lock_file(path: str, protected: str) -> None:
     """Whoever may write to the protected path, or to its directory, may lock it."""
     directory = os.path.dirname(path)
     os.makedirs(directory, exist_ok=True)
+    mode = os.stat(directory).st_mode
+    if os.path.exists(protected):
+        mode |= os.stat(protected).st_mode
+    mode = stat.S_IMODE(mode) & 0o666
     try:
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
     except FileExistsError:
         return
     try:
-        mode = os.stat(directory).st_mode
-        if os.path.exists(protected):
-            mode |= os.stat(protected).st_mode
-        os.fchmod(file, stat.S_IMODE(mode) & 0o666)
+        os.fchmod(file, mode)  # without what umask takes away
     finally:
         os.close(file)
 

@@ -82,26 +82,38 @@ class ZookeeperServer:
         port = arguments.pop("port", None)
         if port is not None:
             arguments["hosts"] = with_port(arguments.get("hosts", "127.0.0.1"), port)
-        self.client = KazooClient(**arguments, logger=_LOG)
-        _LOG.setLevel(logging.CRITICAL)  # that nobody answers is told by what is raised
-        try:
-            self.client.start(timeout=PROBE_S)
-        except self.client.handler.timeout_exception as error:
-            raise Unreachable(f"no session within {PROBE_S:g} s") from error
-        except BaseException as error:
-            self.close()
-            if isinstance(error, KazooException):
-                raise Unreachable(f"{type(error).__name__}: {error}") from error
-            raise
-        finally:
-            _LOG.setLevel(logging.NOTSET)
+        # It gives up only when its session timeout is over: the first one has a short one.
+        _end(_started({**arguments, "timeout": min(PROBE_S, arguments.get("timeout", PROBE_S))}))
+        self.client = _started(arguments)
 
     def hold(self, name: str, *, shared: bool) -> Hold:
         return ZookeeperHold(self.client, node_of(name), name, shared)
 
     def close(self) -> None:
-        self.client.stop()
-        self.client.close()
+        _end(self.client)
+
+
+def _started(arguments: Mapping[str, Any]) -> KazooClient:
+    """Raises Unreachable."""
+    client = KazooClient(**arguments, logger=_LOG)
+    _LOG.setLevel(logging.CRITICAL)  # that nobody answers is told by what is raised
+    try:
+        client.start(timeout=PROBE_S)
+    except client.handler.timeout_exception as error:
+        raise Unreachable(f"no session within {PROBE_S:g} s") from error
+    except BaseException as error:
+        _end(client)
+        if isinstance(error, KazooException):
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        raise
+    finally:
+        _LOG.setLevel(logging.NOTSET)
+    return client
+
+
+def _end(client: KazooClient) -> None:
+    client.stop()
+    client.close()
 
 
 def node_of(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from lockd_client.distributed_lock.config import Entry, entries_of, read_config
 from lockd_client.distributed_lock.servers import Server, Unreachable
-from lockd_client.errors import Unavailable
+from lockd_client.errors import LockdError, Unavailable
 
 _LOG = logging.getLogger("lockd_client.distributed_lock")
 
@@ -84,7 +84,7 @@ def first_reachable(entries: list[Entry]) -> Chosen:
             refusals.append(f"{entry.place}: {str(error).rstrip('.')}")
             _LOG.info("%s is passed over: %s", entry.place, error)
         except (TypeError, ValueError) as error:
-            raise entry.bad(str(error)) from error
+            raise entry.bad(error.last_error if isinstance(error, LockdError) else str(error)) from error
         else:
             _LOG.info("locks are those of %s", entry.place)
             return Chosen(entry.given, server)
