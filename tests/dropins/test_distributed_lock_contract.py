@@ -104,18 +104,17 @@ def test_the_processes_of_a_name_are_alone_in_turn(backend: Backend) -> None:
 
 
 def test_the_threads_of_a_process_are_alone_in_turn(backend: Backend) -> None:
-    inside: list[int] = []
-    most: list[int] = []
+    counter = backend.folder / "counter"
+    counter.write_text("0")
 
     def work(_: int) -> None:
         with get_lock(backend.name("threads")):
-            inside.append(1)
-            most.append(len(inside))
-            inside.pop()
+            number = int(counter.read_text())
+            counter.write_text(str(number + 1))
 
     with ThreadPoolExecutor(PROCESSES) as threads:
-        list(threads.map(work, range(PROCESSES * 3)))
-    assert most == [1] * PROCESSES * 3
+        list(threads.map(work, range(PROCESSES * ROUNDS)))
+    assert counter.read_text() == str(PROCESSES * ROUNDS)
 
 
 def test_a_held_lock_is_refused_to_others_and_its_release_lets_the_next_one_in(

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import fasteners  # type: ignore[import-untyped]  # fasteners ships no types
 import pytest
 
 from lockd_client import NotOwned
@@ -179,6 +181,27 @@ def test_lock_files_may_be_tidied_up_while_nobody_uses_them(folder: Path, other:
     (folder / ".data.lock").unlink()
     with InterProcessLockNoWritePermission(path):
         assert other.acquire(path, timeout=REFUSED_S) is False
+
+
+def test_a_lock_file_that_is_tidied_up_between_its_opening_and_its_locking_is_not_taken(
+    folder: Path, other: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever came next would have made another."""
+    path = folder / "data"
+    removed = []
+
+    class Slow(fasteners.InterProcessReaderWriterLock):  # type: ignore[misc]  # fasteners ships no types
+        def acquire_write_lock(self, **arguments: Any) -> bool:
+            acquired: bool = super().acquire_write_lock(**arguments)
+            if not removed:
+                removed.append(self.path)
+                os.unlink(self.path)
+            return acquired
+
+    monkeypatch.setattr(fasteners, "InterProcessReaderWriterLock", Slow)
+    with InterProcessLockNoWritePermission(path):
+        assert removed == [str(folder / ".data.lock")]
+        assert other.acquire(str(path), timeout=REFUSED_S) is False
 
 
 def test_the_content_of_a_file_that_is_there_already_is_left_alone(folder: Path) -> None:
