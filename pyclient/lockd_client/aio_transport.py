@@ -329,11 +329,6 @@ def _make_channel(endpoint: str, pem: Pem | None) -> Any:
 _OPEN: weakref.WeakSet[AioTransport] = weakref.WeakSet()
 
 
-def transports() -> list[AioTransport]:
-    """Of this process, those that were closed among them."""
-    return list(_OPEN)
-
-
 def _in_child() -> None:
     for transport in list(_OPEN):
         transport.in_child()

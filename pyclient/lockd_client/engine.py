@@ -255,6 +255,8 @@ class Engine:
 
     def _pump(self, time: float) -> None:
         """Sends what can be sent, and opens a link where one is needed."""
+        while self._queue and self._queue[0].result is not None:
+            self._queue.popleft()  # nobody needs a link for it any more
         if self.is_paused or self.is_closed or not self._queue:
             return
         self.links.want(time)

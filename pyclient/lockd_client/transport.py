@@ -486,11 +486,6 @@ class Transport:
 _OPEN: weakref.WeakSet[Transport] = weakref.WeakSet()
 
 
-def transports() -> list[Transport]:
-    """Of this process, those that were closed among them."""
-    return list(_OPEN)
-
-
 @atexit.register
 def _close_all() -> None:
     """So that no thread is inside gRPC when the interpreter goes."""

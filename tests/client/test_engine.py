@@ -262,6 +262,17 @@ def test_a_wait_without_end_fails_only_by_silence(bench: Bench) -> None:
     assert isinstance(waiting.result, OutcomeUnknown)
 
 
+def test_a_client_of_which_nobody_asks_anything_any_more_does_not_go_on_connecting() -> None:
+    bench = Bench("a:1")
+    bench.submit(calls.is_locked("a"))
+    while not bench.done:
+        bench.pass_time(1)
+    bench.engine.take_actions()
+    for _ in range(100):
+        bench.pass_time(1)
+    assert bench.actions(Open) == []
+
+
 def test_an_unknown_outcome_is_cancelled_until_a_node_answers(bench: Bench) -> None:
     operation = bench.lock(gone=Gone.CANCEL)
     bench.open()
