@@ -188,13 +188,13 @@ def test_a_lock_file_that_is_tidied_up_between_its_opening_and_its_locking_is_no
 ) -> None:
     """Whoever came next would have made another."""
     path = folder / "data"
-    removed = []
+    removed: list[str] = []
 
     class Slow(fasteners.InterProcessReaderWriterLock):  # type: ignore[misc]  # fasteners ships no types
         def acquire_write_lock(self, **arguments: Any) -> bool:
             acquired: bool = super().acquire_write_lock(**arguments)
             if not removed:
-                removed.append(self.path)
+                removed.append(os.fsdecode(self.path))
                 os.unlink(self.path)
             return acquired
 
