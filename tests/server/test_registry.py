@@ -13,7 +13,7 @@ from tests.server.node import Node, Refusal, running
 from tests.server.test_access import ADMIN, AUTH, CI, READER, bearer
 
 
-def on_a_node(scenario: Any, *, auth: Auth | None = None, **limits: int) -> None:
+def on_a_node(scenario: Any, *, auth: Auth | None = None, **limits: Any) -> None:
     async def run() -> None:
         async with running(auth=auth, **limits) as node:
             await scenario(node)
