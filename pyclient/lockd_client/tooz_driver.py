@@ -9,6 +9,8 @@ docs/tooz.md says what its options are and where it differs from other drivers. 
 needs none, since leading a group is holding a lock.
 """
 
+from __future__ import annotations  # older versions of tooz lack some of the names
+
 import logging
 import re
 import threading
@@ -128,7 +130,7 @@ class LockdLock(locking.Lock):
     background until it is released or its coordinator stops.
     """
 
-    def __init__(self, coord: "LockdDriver", name: bytes, kind: str = _LOCKS) -> None:
+    def __init__(self, coord: LockdDriver, name: bytes, kind: str = _LOCKS) -> None:
         super().__init__(name)
         self._coord = coord
         self.key = coord.key(kind, name)
