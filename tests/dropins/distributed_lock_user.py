@@ -9,12 +9,12 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lockd_client.distributed_lock import DistributedLock, get_lock, get_read_lock, get_write_lock
+from lockd_client.distributed_lock import DistributedLock, get_lock, get_locking_client, get_read_lock, get_write_lock
 from tests.integration.cluster import ROOT
 
 WITHIN_S = 60.0
@@ -112,17 +112,53 @@ class Doing:
                 Path(file).write_text(str(number + 1))
         return rounds
 
-    def in_a_fork(self, name: str, kind: str) -> list[str]:
+    def in_a_fork(self, name: str, kind: str) -> list[Any]:
         """What a child gets that releases what this process holds, and then acquires it itself."""
-        reading, writing = os.pipe()
-        if not os.fork():
-            said = [attempt(lambda: self.release(name, kind)), attempt(lambda: self.acquire(name, kind, 0.3))]
-            os.write(writing, json.dumps(said).encode())
-            os._exit(0)
-        os.wait()
-        os.close(writing)
-        with open(reading) as pipe:
-            return list(json.loads(pipe.read()))
+        return in_a_child(
+            lambda: [attempt(lambda: self.release(name, kind)), attempt(lambda: self.acquire(name, kind, 0.3))]
+        )
+
+    def in_a_fork_after_release(self, name: str, kind: str) -> list[Any]:
+        """What a child gets that acquires what this process held when it was forked, and does not hold any more; and
+        what this process gets then.
+        """
+        return in_a_child(
+            lambda: [self.acquire(name, kind, WITHIN_S)],
+            meanwhile=lambda: self.release(name, kind),
+            after=lambda: self.acquire(name, kind, 0.3),
+        )
+
+    def client_in_a_fork(self) -> list[Any]:
+        """Whether a child's client is its own."""
+        before = get_locking_client()
+        return in_a_child(lambda: [get_locking_client() is not before, get_locking_client().ping()])
+
+
+def in_a_child(
+    call: Callable[[], list[Any]],
+    *,
+    meanwhile: Callable[[], object] | None = None,
+    after: Callable[[], object] | None = None,
+) -> list[Any]:
+    """What a forked child answers, and then what `after` does while the child lives."""
+    (answering, answer), (ending, end) = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(end)
+        os.write(answer, json.dumps(call()).encode() + b"\n")
+        os.read(ending, 1)  # until the parent closes its end
+        os._exit(0)
+    if meanwhile is not None:
+        meanwhile()
+    with open(answering) as pipe:
+        os.close(answer)
+        said = list(json.loads(pipe.readline()))
+    if after is not None:
+        said.append(after())
+    os.close(end)
+    os.close(ending)
+    assert os.waitpid(child, 0)[1] == 0
+    return said
 
 
 def attempt(call: Any) -> Any:

@@ -31,6 +31,7 @@ from lockd_client.distributed_lock import (
 )
 from lockd_client.distributed_lock.choice import CHOICE
 from lockd_client.distributed_lock.config import read_config
+from tests.dropins.distributed_lock_user import User
 from tests.dropins.peers import Peer, redis_server, zookeeper_server
 from tests.eventually import eventually
 from tests.integration.cluster import ROOT, free_port, running
@@ -156,14 +157,10 @@ def test_update_config_takes_effect_at_the_next_acquire_and_leaves_what_is_held(
         assert (tmp_path / ".held.lock").exists()
 
 
-def test_a_child_looks_for_its_own_server(one_redis: Peer) -> None:
-    update_config([redis_at(one_redis.port)])
-    client = get_locking_client()
-    child = os.fork()
-    if not child:
-        os._exit(0 if get_locking_client() is not client and get_locking_client().ping() else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert get_locking_client() is client
+def test_a_child_looks_for_its_own_server(file: Path, one_redis: Peer) -> None:
+    file.write_text(json.dumps([redis_at(one_redis.port)]))
+    with User({VARIABLE: str(file)}) as parent:
+        assert parent.ask("client_in_a_fork") == [True, True]
 
 
 # ---- none

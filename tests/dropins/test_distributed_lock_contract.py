@@ -238,6 +238,15 @@ def test_a_child_does_not_hold_what_its_parent_holds_and_cannot_give_it_back(bac
         assert first.acquire(name, timeout=LET_IN_S) is True
 
 
+def test_a_child_acquires_like_anybody_else_once_its_parent_has_released(backend: Backend) -> None:
+    """And keeps its parent out, for as long as it holds the lock, or lives."""
+    name = backend.name("after the fork")
+    with backend.user() as parent:
+        assert parent.acquire(name) is True
+        assert parent.ask("in_a_fork_after_release", name=name, kind="lock") == [True, False]
+        assert parent.acquire(name, timeout=LET_IN_S) is True
+
+
 def test_an_object_holds_once(backend: Backend) -> None:
     lock = get_lock(backend.name("once"))
     with pytest.raises(NotOwned):
