@@ -118,14 +118,14 @@ class Doing:
             lambda: [attempt(lambda: self.release(name, kind)), attempt(lambda: self.acquire(name, kind, 0.3))]
         )
 
-    def in_a_fork_after_release(self, name: str, kind: str) -> list[Any]:
-        """What a child gets that acquires what this process held when it was forked, and does not hold any more; and
-        what this process gets then.
+    def in_a_fork_after_release(self, name: str) -> list[Any]:
+        """What a child gets that acquires, by another object, what this process held when it was forked, and does not
+        hold any more; and what this process gets then.
         """
         return in_a_child(
-            lambda: [self.acquire(name, kind, WITHIN_S)],
-            meanwhile=lambda: self.release(name, kind),
-            after=lambda: self.acquire(name, kind, 0.3),
+            lambda: [self.acquire(name, "write", WITHIN_S)],
+            meanwhile=lambda: self.release(name, "lock"),
+            after=lambda: self.acquire(name, "lock", 0.3),
         )
 
     def client_in_a_fork(self) -> list[Any]:

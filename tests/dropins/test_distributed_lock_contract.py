@@ -243,7 +243,7 @@ def test_a_child_acquires_like_anybody_else_once_its_parent_has_released(backend
     name = backend.name("after the fork")
     with backend.user() as parent:
         assert parent.acquire(name) is True
-        assert parent.ask("in_a_fork_after_release", name=name, kind="lock") == [True, False]
+        assert parent.ask("in_a_fork_after_release", name=name) == [True, False]
         assert parent.acquire(name, timeout=LET_IN_S) is True
 
 
