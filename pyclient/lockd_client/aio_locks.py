@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,11 @@ from lockd_client.calls import Wants, seconds
 from lockd_client.errors import DeadlockError, InvalidArgument, LockdError, LockTimeout, NotOwned
 from lockd_client.holding import Flow, Holding, SessionHold
 from lockd_client.values import CycleLink, State
+
+
+def _setting(lost: asyncio.Event) -> Callable[[bool], None]:
+    """Without a reference to whose event it is, which is to be collected as garbage when nobody else has one."""
+    return lambda _is_foreign: lost.set()
 
 
 class AsyncLock:
@@ -44,10 +50,11 @@ class AsyncLock:
             transport,
             wants,
             auto_renew=auto_renew,
-            signal=lambda _: self.lost.set(),
+            signal=_setting(self.lost),
             session=session,
             progress_within=progress_within,
         )
+        weakref.finalize(self, self._holding.forsake).atexit = False
         self._turn = asyncio.Lock()  # held by whoever holds the lock, or is about to
         self._taken_by = ""
 
@@ -199,7 +206,8 @@ class AsyncSession:
         self.lost = asyncio.Event()
         """An asyncio.Event: set when the session is lost."""
         self._transport = transport
-        self.hold = SessionHold(transport, ttl, owner, lambda _: self.lost.set())
+        self.hold = SessionHold(transport, ttl, owner, _setting(self.lost))
+        weakref.finalize(self, self.hold.forsake).atexit = False
 
     @property
     def id(self) -> int:

@@ -142,6 +142,11 @@ class SessionHold(Watched):
     def state(self) -> State | None:
         return None if self.lease is None or self.is_closed else self.lease.state(now())
 
+    def forsake(self) -> None:
+        """Nobody has the session any more: it ends with its ttl. At any moment, in any thread."""
+        if self.lease is not None:
+            self.lease.renews = False
+
     def close(self) -> Flow[None]:
         if self.lease is None or self.is_closed:
             return
@@ -294,6 +299,22 @@ class Holding(Watched):
             with self.driver.inside() as engine:
                 self._forget(engine)
             raise LockLost(name)
+
+    def forsake(self) -> None:
+        """Nobody has the lock object any more: its hold ends with its ttl. At any moment, in any thread."""
+        if self.lease is not None and not self.lease.session_id:
+            self.lease.renews = False
+
+    def give_back(self, count: int) -> bool:
+        """Releases in the background what was acquired beyond `count`, of which nobody was told. False: nothing."""
+        if self.count <= count:
+            return False
+        with self.driver.inside() as engine:
+            engine.background(calls.unlock(self.token), now())
+            self.count = count
+            if not count:
+                self._forget(engine)
+        return True
 
     def locked(self) -> Flow[bool]:
         """Whether anybody holds it."""

@@ -4,13 +4,16 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from lockd_client.calls import Wants, seconds
 from lockd_client.errors import DeadlockError, InvalidArgument, LockdError, LockTimeout, NotOwned
 from lockd_client.holding import Flow, Holding, SessionHold
+from lockd_client.interrupts import put_off
 from lockd_client.transport import Transport
 from lockd_client.values import CycleLink, State
 
@@ -64,6 +67,7 @@ class Lock:
             session=session,
             progress_within=progress_within,
         )
+        weakref.finalize(self, self._holding.forsake).atexit = False
         self._turn = threading.Lock()  # held by whoever holds the lock, or is about to
         self._taken_by = ""
         self._process = os.getpid()
@@ -83,44 +87,44 @@ class Lock:
         if not blocking and timeout != -1:
             raise InvalidArgument("a timeout needs blocking=True")
         wait = (math.inf if timeout == -1 else seconds(timeout, "timeout")) if blocking else 0.0
-        agent = self._agent()
-        end = time.monotonic() + wait
-        if not self._take_turn(agent, wait):
-            return False
-        again = self._holding.count > 0
+        before = self._holding.count
         try:
-            if not again:
-                self.lost.clear()
-            left = wait if math.isinf(wait) else max(0.0, end - time.monotonic())
-            acquired = self._transport.run(self._holding.acquire(agent, left))
+            with put_off:
+                return self._acquire(wait)
         except BaseException:
-            self._end_turn(again)
+            self._give_back(before)
             raise
-        if not acquired:
-            self._end_turn(again)
-        return acquired
 
     def release(self) -> None:
         """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before. Once it is called
         the lock counts as not held, whatever it raises; what could not be told to a node is repeated in the background.
         """
-        if not self._turn.locked():
-            raise NotOwned
-        try:
-            self._transport.run(self._holding.release())
-        finally:
-            self._end_turn(self._holding.count > 0)
+        with put_off:
+            if not self._turn.locked():
+                raise NotOwned
+            try:
+                self._transport.run(self._holding.release())
+            finally:
+                self._end_turn(self._holding.count > 0)
 
     def __enter__(self) -> Self:
         """Raises LockTimeout where it was not acquired within `wait`, and what acquire() raises."""
-        wait = self._wait
-        if not (self.acquire() if math.isinf(wait) else self.acquire(timeout=wait)):
-            raise LockTimeout(f"{self!r} after {wait} s")
-        return self
+        wait, before = self._wait, self._holding.count
+        try:
+            if not (self.acquire() if math.isinf(wait) else self.acquire(timeout=wait)):
+                raise LockTimeout(f"{self!r} after {wait} s")
+            return self
+        except BaseException:
+            self._give_back(before)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        with put_off:
+            self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
         try:
             self.release()
         except LockdError as failure:
@@ -180,6 +184,31 @@ class Lock:
         names = ", ".join(repr(name) for name, _ in self._holding.wants.names)
         return f"<Lock {names}{' owned' if self.owned else ''}>"
 
+    # ---- inside
+
+    def _acquire(self, wait: float) -> bool:
+        agent = self._agent()
+        end = time.monotonic() + wait
+        if not self._take_turn(agent, wait):
+            return False
+        again = self._holding.count > 0
+        try:
+            if not again:
+                self.lost.clear()
+            left = wait if math.isinf(wait) else max(0.0, end - time.monotonic())
+            acquired = self._transport.run(self._holding.acquire(agent, left))
+        except BaseException:
+            self._end_turn(again)
+            raise
+        if not acquired:
+            self._end_turn(again)
+        return acquired
+
+    def _give_back(self, count: int) -> None:
+        """What was acquired beyond it, where a signal's handler raised before the caller could know."""
+        if self._holding.give_back(count):
+            self._end_turn(count > 0)
+
     # ---- turns
 
     def _take_turn(self, agent: str, wait: float) -> bool:
@@ -192,7 +221,9 @@ class Lock:
                 name = self._holding.wants.names[0][0]
                 own = CycleLink(owner="", session_id=0, agent=agent, name=name)
                 raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
-        taken = self._turn.acquire(timeout=min(wait, threading.TIMEOUT_MAX)) if wait else self._turn.acquire(False)
+        taken = self._turn.acquire(False)
+        if not taken and wait:
+            taken = put_off.wait(partial(self._turn.acquire, timeout=min(wait, threading.TIMEOUT_MAX)))
         if taken:
             self._taken_by = agent
         return taken
@@ -215,6 +246,7 @@ class Session:
         """A threading.Event: set when the session is lost."""
         self._transport = transport
         self.hold = SessionHold(transport, ttl, owner, self.lost.tell)
+        weakref.finalize(self, self.hold.forsake).atexit = False
         transport.run(self.hold.open())
 
     @property

@@ -30,6 +30,7 @@ from lockd_client.clock import grpc_timeout, now
 from lockd_client.credentials import Credentials, Pem
 from lockd_client.engine import Engine
 from lockd_client.errors import ClientClosed
+from lockd_client.interrupts import put_off
 from lockd_client.links import Action, Ask, Close, HangUp, Link, Open, Write
 from lockd_client.operations import Answer, Operation
 from lockd_client.proto import lockd_pb2
@@ -88,10 +89,11 @@ class Transport:
 
     def ask(self, call: Call[T]) -> T:
         """Raises LockdError. Interrupted, the call is given up in its own way (calls.Gone)."""
-        try:
-            return self._ask_and_wait(call)
-        finally:
-            self._asking.pop(threading.get_ident(), None)
+        with put_off:
+            try:
+                return self._ask_and_wait(call)
+            finally:
+                self._asking.pop(threading.get_ident(), None)
 
     def _ask_and_wait(self, call: Call[T]) -> T:
         answered = threading.Lock()
@@ -101,7 +103,7 @@ class Transport:
             with self.inside() as engine:
                 operation = engine.submit(call, lambda _: answered.release(), now())
                 self._asking[threading.get_ident()] = operation
-            answered.acquire()
+            put_off.wait(answered.acquire)
         except BaseException:
             if operation is not None:
                 with self.inside() as engine:
@@ -114,30 +116,32 @@ class Transport:
         raise result
 
     def run(self, flow: Generator[Call[Any], Any, T]) -> T:
-        """Makes the calls of a flow, one after the other."""
-        try:
-            call = next(flow)
-            while True:
-                try:
-                    answer = self._ask_and_wait(call)
-                except BaseException as error:  # noqa: BLE001  # the flow gets it, and raises what it does not expect
-                    call = flow.throw(error)
-                else:
-                    call = flow.send(answer)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            self._asking.pop(threading.get_ident(), None)
+        """Makes the calls of a flow, one after the other. Interrupted while it waits for an answer."""
+        with put_off:
+            try:
+                call = next(flow)
+                while True:
+                    try:
+                        answer = self._ask_and_wait(call)
+                    except BaseException as error:  # noqa: BLE001  # the flow gets it, and raises what it does not expect
+                        call = flow.throw(error)
+                    else:
+                        call = flow.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            finally:
+                self._asking.pop(threading.get_ident(), None)
 
     @contextmanager
     def inside(self) -> Iterator[Engine]:
         """The engine, for one thread at a time and for a moment."""
-        with self._mutex:
-            yield self._engine
-            todo = self._take_todo()
-        if todo:
-            self._do(todo)
+        with put_off:
+            with self._mutex:
+                yield self._engine
+                todo = self._take_todo()
+            if todo:
+                self._do(todo)
 
     @property
     def is_idle(self) -> bool:

@@ -5,18 +5,16 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 import grpc
 
 from lockd_client.proto import lockapi_pb2, lockapi_pb2_grpc, lockd_pb2, lockd_pb2_grpc
+from tests.client.fake_state import Reply, State, Waiter, key_of
 from tests.client.guard import Guard, token_of
 
 Step = Callable[[Any], None]
 """What happens to one call, given its context: raises (through context.abort) or returns."""
-
-Reply = Callable[[Any], None]
 
 
 class Fail:
@@ -53,31 +51,6 @@ class _Operation:
 
     def abort(self, code: grpc.StatusCode, details: str) -> None:
         raise _Aborted(code, self._reason, details)
-
-
-@dataclass
-class Waiter:
-    request: lockd_pb2.LockRequest
-    reply: Reply
-
-
-@dataclass
-class State:
-    """What the nodes of one cluster share."""
-
-    holds: dict[str, lockd_pb2.Holder] = field(default_factory=dict)
-    keys: dict[int, bytes] = field(default_factory=dict)
-    answers: dict[bytes, Any] = field(default_factory=dict)
-    waiters: dict[bytes, Waiter] = field(default_factory=dict)
-    sessions: dict[int, int] = field(default_factory=dict)
-    events: list[lockd_pb2.Event] = field(default_factory=list)
-    last_token: int = 0
-    last_session: int = 0
-    lock: threading.RLock = field(default_factory=threading.RLock)
-
-
-def key_of(request: lockd_pb2.RequestId) -> bytes:
-    return request.id or request.client + request.sequence.to_bytes(8, "big")
 
 
 class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterServiceServicer):
@@ -279,8 +252,11 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
     def lock(self, request: lockd_pb2.LockRequest, reply: Reply) -> None:
         with self.state.lock:
             key = key_of(request.request)
+            mine = self.holds.get(request.name) if request.reentrant else None
             if key in self.state.answers:
                 reply(self.state.answers[key])
+            elif mine is not None and (mine.session_id, mine.agent) == (request.session_id, request.agent):
+                self._grant_again(key, mine, reply)
             elif key in self.state.waiters or self._conflict(request):
                 self._wait(key, request, reply)
             else:
@@ -355,6 +331,7 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
                 session_id=request.session_id,
                 agent=request.agent,
                 mode=mode,
+                count=1,
             )
         remaining = request.ttl_ms if self.lease_remaining_ms is None else self.lease_remaining_ms
         answer = lockd_pb2.LockResponse(
@@ -369,11 +346,27 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
         self.state.answers[key] = answer
         reply(answer)
 
+    def _grant_again(self, key: bytes, hold: lockd_pb2.Holder, reply: Reply) -> None:
+        hold.count += 1
+        answer = lockd_pb2.LockResponse(
+            outcome=lockd_pb2.GRANTED, acquired=True, token=hold.token, count=hold.count, clock_ms=self.clock_ms
+        )
+        self.state.keys[hold.token] = key
+        self.state.answers[key] = answer
+        reply(answer)
+
     def _serve_queue(self) -> None:
         for key, waiter in list(self.state.waiters.items()):
             if not self._conflict(waiter.request):
                 del self.state.waiters[key]
                 self._grant(key, waiter.request, waiter.reply)
+
+    def _take_one_off(self, token: int) -> bool:
+        for hold in self.holds.values():
+            if hold.token == token and hold.count > 1:
+                hold.count -= 1
+                return True
+        return False
 
     def _free(self, token: int) -> bool:
         held = [name for name, hold in self.holds.items() if hold.token == token]
@@ -384,7 +377,7 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
     def _unlock(self, request: lockd_pb2.UnlockRequest) -> lockd_pb2.UnlockResponse:
         key = key_of(request.request)
         if key not in self.state.answers:
-            released = self._free(request.token)
+            released = self._take_one_off(request.token) or self._free(request.token)
             self.state.answers[key] = lockd_pb2.UnlockResponse(
                 outcome=lockd_pb2.RELEASED if released else lockd_pb2.NOT_HELD,
                 released=released,
@@ -400,7 +393,7 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
         self.state.waiters.pop(key, None)
         for token, granted in list(self.state.keys.items()):
             if granted == key:
-                self._free(token)
+                self._take_one_off(token) or self._free(token)
         self.state.answers[key] = lockd_pb2.LockResponse(outcome=lockd_pb2.CANCELLED, clock_ms=self.clock_ms)
         self._serve_queue()
         return lockd_pb2.CancelResponse(outcome=lockd_pb2.CANCELLED, clock_ms=self.clock_ms)

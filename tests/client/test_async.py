@@ -9,7 +9,8 @@ import pytest
 
 from lockd_client import AsyncLockdClient, LockLost, LockTimeout, NotOwned, OutcomeUnknown, SessionLost
 from lockd_client.proto import lockd_pb2
-from tests.client.fake_node import Fail, FakeNode, State
+from tests.client.fake_node import Fail, FakeNode
+from tests.client.fake_state import State
 from tests.eventually import async_eventually
 
 BROKE_OFF = Fail(grpc.StatusCode.UNAVAILABLE)

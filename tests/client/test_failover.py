@@ -21,7 +21,8 @@ from lockd_client import (
     Unavailable,
 )
 from lockd_client.proto import lockapi_pb2, lockd_pb2
-from tests.client.fake_node import Fail, FakeNode, State
+from tests.client.fake_node import Fail, FakeNode
+from tests.client.fake_state import State
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 NO_LEADER = Fail(UNAVAILABLE, "NO_LEADER")

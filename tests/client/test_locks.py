@@ -18,7 +18,8 @@ from lockd_client import (
     UpgradeRefused,
 )
 from lockd_client.proto import lockd_pb2
-from tests.client.fake_node import Fail, FakeNode, State
+from tests.client.fake_node import Fail, FakeNode
+from tests.client.fake_state import State
 from tests.eventually import eventually
 
 BROKE_OFF = Fail(grpc.StatusCode.UNAVAILABLE)

@@ -18,7 +18,8 @@ from lockd_client import (
 )
 from lockd_client.proto import lockd_pb2
 from tests.certificates import Authority
-from tests.client.fake_node import Fail, FakeNode, State
+from tests.client.fake_node import Fail, FakeNode
+from tests.client.fake_state import State
 from tests.client.guard import Guard
 from tests.client.secured import (
     LONG_S,

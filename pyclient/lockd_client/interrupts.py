@@ -1,0 +1,107 @@
+"""Signals whose handlers raise, as Ctrl-C's does.
+
+Python runs handlers in the main thread between any two instructions: half way through a queue, or after a lock was
+granted and before anybody was told of it. So the main thread puts them off while it keeps books, and takes them where
+it waits. That is done by standing in for the handlers, since Python has no other way: each is back in its place, and
+runs, as soon as there is a wait or the end. What Python handlers do not concern (SIG_DFL, SIG_IGN, other threads) is as
+it was.
+"""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+try:  # what `signal` wraps; the wrappers look every handler up in an enum, which costs ten times as much
+    from _signal import getsignal  # type: ignore[import-not-found]  # it has no stub
+    from _signal import signal as set_handler
+except ImportError:
+    from signal import getsignal
+    from signal import signal as set_handler
+
+T = TypeVar("T")
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGBREAK")
+_SIGNALS = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
+
+
+class _PutOff:
+    """A context. May be entered again inside; in other threads than the main one it is none."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._came: list[int] = []
+        self._raised: list[BaseException] = []
+
+    def __enter__(self) -> None:
+        if _is_main():
+            if self._depth == 0:
+                self._stand_in()
+            self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        if _is_main():
+            self._depth -= 1
+            if self._depth == 0:
+                self._step_back()
+
+    def wait(self, blocks: Callable[[], T]) -> T:
+        """What it answers. Meanwhile signals are taken. What it has done by the time that a handler raises counts as
+        not known.
+        """
+        if not self._depth or not _is_main():
+            return blocks()
+        depth, self._depth = self._depth, 0
+        try:
+            try:
+                self._step_back()
+                return blocks()
+            finally:
+                self._stand_in()
+        except BaseException:
+            self._stand_in()  # the handler may have raised just before
+            raise
+        finally:
+            self._depth = depth
+
+    def _stand_in(self) -> None:
+        """What a handler raises here is raised by _step_back()."""
+        try:
+            for number in _SIGNALS:
+                handler = getsignal(number)
+                if callable(handler) and handler != self._remember:
+                    self._handlers[number] = handler
+                    set_handler(number, self._remember)
+        except ValueError:  # in an interpreter that gets no signals
+            self._handlers.clear()
+        except BaseException as error:  # noqa: BLE001  # a handler's
+            self._raised.append(error)
+            self._stand_in()
+
+    def _step_back(self) -> None:
+        while self._handlers:
+            try:
+                for number in list(self._handlers):
+                    set_handler(number, self._handlers[number])
+                    del self._handlers[number]
+            except BaseException as error:  # noqa: BLE001  # a handler's; the others are to be back all the same
+                self._raised.append(error)
+        came, self._came = self._came, []
+        for number in came:
+            signal.raise_signal(number)
+        if self._raised:
+            raised, self._raised = self._raised, []
+            raise raised[0]
+
+    def _remember(self, number: int, _frame: FrameType | None) -> None:
+        if number not in self._came:
+            self._came.append(number)
+
+
+def _is_main() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
+put_off = _PutOff()

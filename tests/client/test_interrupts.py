@@ -1,0 +1,214 @@
+"""Handlers of signals that raise, at every line of the client's code."""
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import signal
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import lockd_client
+from lockd_client import AsyncLockdClient, Lock, LockdClient
+from lockd_client.interrupts import put_off
+from lockd_client.proto import lockd_pb2
+from tests.client.fake_node import FakeNode
+from tests.eventually import async_eventually, eventually
+
+PACKAGE = str(lockd_client.__path__[0])
+LINES_MIN = 100  # of the client's code that runs in the calling thread for an acquisition and a release
+WITHIN_S = 10.0
+
+
+class Interrupted(BaseException):
+    """As KeyboardInterrupt."""
+
+
+@pytest.fixture
+def handled() -> Iterator[list[int]]:
+    """What came to a handler that raises, of SIGUSR1."""
+    came: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield came
+    signal.signal(signal.SIGUSR1, before)
+
+
+def interrupt() -> None:
+    signal.raise_signal(signal.SIGUSR1)
+
+
+def test_a_handler_runs_at_the_end_of_what_must_not_be_interrupted(handled: list[int]) -> None:
+    reached = []
+    with pytest.raises(Interrupted), put_off:
+        with put_off:
+            interrupt()
+            interrupt()
+        reached.append(len(handled))
+    assert (reached, handled) == ([0], [signal.SIGUSR1])
+
+
+def test_a_handler_runs_in_a_wait(handled: list[int]) -> None:
+    with put_off:
+        interrupt()
+        with pytest.raises(Interrupted):
+            put_off.wait(lambda: pytest.fail("it was to raise before"))
+        with pytest.raises(Interrupted):
+            put_off.wait(interrupt)
+        assert len(handled) == 2
+        interrupt()
+        assert len(handled) == 2
+        with pytest.raises(Interrupted):
+            put_off.wait(interrupt)
+    assert put_off.wait(lambda: "what it answers") == "what it answers"
+
+
+def test_handlers_are_back_in_their_places(handled: list[int]) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    with put_off:
+        put_off.wait(int)
+    assert before == [
+        signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ]
+
+
+def test_other_threads_put_nothing_off(handled: list[int]) -> None:
+    inside, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with put_off:
+            inside.set()
+            over.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    inside.wait()
+    with pytest.raises(Interrupted):
+        interrupt()
+    over.set()
+    thread.join()
+
+
+class Tracing:
+    """Interrupts this thread at the n-th line of the client's code that it comes to. where: that was in these
+    functions, the innermost first.
+    """
+
+    def __init__(self, line: int) -> None:
+        self._left = line
+        self.where: list[str] = []
+
+    def __enter__(self) -> "Tracing":
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            self._left -= 1
+            if self._left == 0:
+                self.where = [each.f_code.co_name for each, _ in traceback.walk_stack(frame)]
+                interrupt()
+        return self._trace
+
+
+def interrupted_at(line: int, lock: Lock) -> Tracing:
+    tracing = Tracing(line)
+    with contextlib.suppress(Interrupted), tracing, lock:
+        pass
+    return tracing
+
+
+def was_not_released_yet(tracing: Tracing) -> bool:
+    """Python may run a handler before the first line of what ends a `with`."""
+    first = tracing.where.index("__exit__") if "__exit__" in tracing.where else None
+    return first == 0 or tracing.where[1:first] in (["__exit__"], ["__enter__"]) or first == 1
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_an_interrupt_at_any_line_leaves_nothing_behind(handled: list[int], reentrant: bool) -> None:
+    with FakeNode() as node, LockdClient(port=node.port) as client:
+        lock = client.lock("a", ttl=30, reentrant=reentrant)
+        for line in itertools.count(1):
+            handled.clear()
+            tracing = interrupted_at(line, lock)
+            if not handled:
+                break
+            if lock.owned:
+                assert was_not_released_yet(tracing), tracing.where
+                lock.release()
+            eventually(lambda: not node.holds and not node.state.waiters, WITHIN_S)
+        with lock:
+            assert lock.owned
+    assert line > LINES_MIN
+
+
+def test_an_interrupt_at_any_line_of_a_second_acquisition_keeps_the_first(handled: list[int]) -> None:
+    with FakeNode() as node, LockdClient(port=node.port) as client:
+        lock = client.lock("a", ttl=30, reentrant=True)
+        for line in itertools.count(1):
+            handled.clear()
+            with lock:
+                tracing = interrupted_at(line, lock)
+                if lock._holding.count == 2:
+                    assert was_not_released_yet(tracing), tracing.where
+                    lock.release()
+                assert lock._holding.count == 1
+            if not handled:
+                break
+            eventually(lambda: not node.holds, WITHIN_S)
+    assert line > LINES_MIN
+
+
+# ---- objects that nobody has any more
+
+
+def renewals(node: FakeNode) -> int:
+    return len(node.calls(lockd_pb2.RenewRequest)) + len(node.calls(lockd_pb2.KeepAliveRequest))
+
+
+def take(client: LockdClient) -> weakref.ref[Lock]:
+    lock = client.lock("a", ttl=0.3)
+    lock.acquire()
+    return weakref.ref(lock)
+
+
+def test_a_lock_is_not_renewed_once_its_object_is_gone() -> None:
+    with FakeNode() as node, LockdClient(port=node.port) as client:
+        gone = take(client)
+        gc.collect()
+        assert gone() is None
+        before = renewals(node)
+        with client.lock("another", ttl=0.3) as another:
+            eventually(lambda: renewals(node) > before + 3, WITHIN_S)
+            assert {request.token for request in node.calls(lockd_pb2.RenewRequest)[before:]} <= {another.token}
+
+
+def test_a_session_is_not_kept_alive_once_its_object_is_gone() -> None:
+    async def use() -> None:
+        with FakeNode() as node:
+            async with AsyncLockdClient(port=node.port) as client:
+                await client.open_session(ttl=0.3)
+                await (await client.open_session(ttl=0.3)).close()
+                gc.collect()
+                before = renewals(node)
+                async with client.lock("another", ttl=0.3):
+                    await async_eventually(lambda: renewals(node) > before + 3, WITHIN_S)
+                    assert not node.calls(lockd_pb2.KeepAliveRequest)[before:]
+
+    asyncio.run(use())
