@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 HOLDERS_SAID = 5  # of one lock, where they stand in an error
 
+RENEWED_S = 0.2  # by so much a renewal is later than the grant
+
 _SHARED = "SHARED"  # lockd_client.Mode: to import it would load gRPC
 
 
@@ -37,6 +39,16 @@ def _until(holder: "Holder") -> str:
         return "until it is unlocked"
     remain = f"{duration(holder.lease_remaining)} remain"
     return f"{remain} unless its session is kept alive" if holder.session_id else remain
+
+
+def renewals(holder: "Holder") -> list[str]:
+    """When its lease was renewed last."""
+    since = max(0.0, holder.ttl - holder.lease_remaining)
+    if not holder.ttl:
+        return ["no lease: it outlives whoever took it"]
+    if holder.age - since < RENEWED_S:
+        return [f"a ttl of {duration(holder.ttl)}, not renewed since the grant"]
+    return [f"a ttl of {duration(holder.ttl)}, renewed {duration(since)} ago"]
 
 
 def in_the_way(info: "LockInfo") -> list[str]:

@@ -13,6 +13,7 @@ import click
 import lockd
 from lockd.cli import exits
 from lockd.cli.certs import certs_command
+from lockd.cli.explain import explain_command
 from lockd.cli.groups import InOrder
 from lockd.cli.locks import break_command, lock_command, unlock_command
 from lockd.cli.looking import info_command, list_command, wait_command
@@ -71,7 +72,7 @@ def main() -> None:
     \b
     lockd run nightly-report -- make all    run a command while a lock is held
     lockd lock nightly-report --ttl 300     take a lock; prints a token
-    lockd info nightly-report               who holds it, who waits
+    lockd explain nightly-report            who has it, and what would free it
     lockd unlock nightly-report --token 17  give it back
     lockd COMMAND --help                    more, with examples
     """
@@ -84,6 +85,7 @@ for command in (
     wait_command,
     list_command,
     info_command,
+    explain_command,
     watch_command,
     break_command,
     status_command,

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         CycleLink,
         Event,
         EventKind,
+        Explanation,
         Holder,
         Leader,
         LockAnswer,
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
         TokenCheck,
         UnlockAnswer,
         Waiter,
+        WaitingHolder,
     )
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "DeadlockError",
     "Event",
     "EventKind",
+    "Explanation",
     "Holder",
     "InvalidArgument",
     "Leader",
@@ -108,6 +111,7 @@ __all__ = [
     "UnlockAnswer",
     "UpgradeRefused",
     "Waiter",
+    "WaitingHolder",
     "now",
 ]
 
@@ -116,6 +120,7 @@ _VALUES = (
     "CycleLink",
     "Event",
     "EventKind",
+    "Explanation",
     "Holder",
     "Leader",
     "LockAnswer",
@@ -132,6 +137,7 @@ _VALUES = (
     "TokenCheck",
     "UnlockAnswer",
     "Waiter",
+    "WaitingHolder",
 )
 _ELSEWHERE = {
     "AsyncLock": "aio_locks",

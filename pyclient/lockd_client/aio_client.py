@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
 
-from lockd_client import aio_feeds, aio_locks, calls, methods, tokens
+from lockd_client import aio_feeds, aio_locks, calls, explaining, methods, tokens
 from lockd_client.agents import TaskAgents
 from lockd_client.aio_transport import AioTransport
 from lockd_client.attempts import Route
@@ -24,6 +24,7 @@ from lockd_client.settings import Given, resolve
 from lockd_client.values import (
     AccessToken,
     Event,
+    Explanation,
     Holder,
     Leader,
     LockAnswer,
@@ -314,6 +315,12 @@ class AsyncLockdClient:
         was made.
         """
         return await self._transport.ask(calls.get(name, limit))
+
+    async def explain(self, name: str) -> Explanation:
+        """Why the lock is not free: its holders and waiters, and what its holders wait for themselves. For people who
+        ask why nothing goes on: it looks through what is waited for in the whole cluster.
+        """
+        return await self._transport.run(explaining.explain(name))
 
     async def check_token(self, name: str, token: int) -> TokenCheck:
         """Whether the token is that of a present hold of this lock, as of a moment after the call was made."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, Unpack
 
-from lockd_client import calls, feeds, locks, methods, tokens
+from lockd_client import calls, explaining, feeds, locks, methods, tokens
 from lockd_client.agents import ThreadAgents
 from lockd_client.attempts import Route
 from lockd_client.calls import Wants
@@ -25,6 +25,7 @@ from lockd_client.transport import Transport
 from lockd_client.values import (
     AccessToken,
     Event,
+    Explanation,
     Holder,
     Leader,
     LockAnswer,
@@ -342,6 +343,12 @@ class LockdClient:
         was made.
         """
         return self._transport.ask(calls.get(name, limit))
+
+    def explain(self, name: str) -> Explanation:
+        """Why the lock is not free: its holders and waiters, and what its holders wait for themselves. For people who
+        ask why nothing goes on: it looks through what is waited for in the whole cluster.
+        """
+        return self._transport.run(explaining.explain(name))
 
     def check_token(self, name: str, token: int) -> TokenCheck:
         """Whether the token is that of a present hold of this lock, as of a moment after the call was made."""

@@ -132,6 +132,27 @@ class Leader:
     age: float = field(compare=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingHolder:
+    """Somebody holds a lock and waits for another: `waits` says for which, and since when; `lock` is that one."""
+
+    holder: Holder
+    waits: Waiter
+    lock: LockInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a lock is not free. chain: those of its holders that wait for other locks themselves, then the holders of
+    these that wait, and so on; waits of callers that name no agent are not found. is_whole: False where the search came
+    to its bound, or where this caller may not see all names. Each lock is of a moment of its own.
+    """
+
+    lock: LockInfo
+    chain: tuple[WaitingHolder, ...]
+    is_whole: bool
+
+
 @dataclass(frozen=True, slots=True)
 class CycleLink:
     """In a cycle: this agent waits for this lock, and so for the next agent."""
