@@ -7,14 +7,14 @@ asked for.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lockd.testing.lockd import InProcessLockd
+    from lockd.testing.in_process import InProcessLockd
 
 __all__ = ["InProcessLockd"]
 
 
 def __getattr__(name: str) -> object:
     if name == "InProcessLockd":
-        from lockd.testing.lockd import InProcessLockd
+        from lockd.testing.in_process import InProcessLockd
 
         return InProcessLockd
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from lockd.testing.lockd import InProcessLockd
+    from lockd.testing.in_process import InProcessLockd
     from lockd_client import AsyncLockdClient, LockdClient
 
 
 @pytest.fixture
 def lockd_server() -> Iterator["InProcessLockd"]:
     """A lockd of this test's own, whose time stands still until advance() moves it."""
-    from lockd.testing.lockd import InProcessLockd
+    from lockd.testing.in_process import InProcessLockd
 
     with InProcessLockd() as lockd:
         yield lockd

@@ -32,14 +32,21 @@ OVER_S = 0.002
 and the cluster counts in milliseconds.
 """
 
-ROUNDS_MAX, BUSY_ROUNDS_MAX, TRIES_MAX = 100, 3, 3
-"""At one moment. Threads and tasks that do not cease to lock and unlock do not keep time from being moved; it then goes
-in small steps.
+ROUNDS_MAX = 1000
+"""Of news that clients hear and answer at one moment."""
+
+BUSY_ROUNDS_MAX = 100
+"""Of looks at clients that do not cease to ask, for each time that time is moved. From then on they do not keep it from
+being moved, in small steps.
 """
 
-UNTIL_POLL_S = 0.002
+TRIES_MAX = 3
+"""To find all clients at rest at once, before time is moved by a small step."""
 
 LOOP_TURNS = 10
+"""Of an event loop, before time is moved for it."""
+
+UNTIL_POLL_S = 0.002
 
 _one = threading.Lock()
 
@@ -263,6 +270,7 @@ class InProcessLockd:
     def _alone(self) -> Iterator[None]:
         if not self._moving.acquire(blocking=False):
             raise RuntimeError("time is being moved: by another thread, or by the one that runs this callback")
+        self._busy_rounds = 0
         try:
             yield
         finally:
@@ -276,10 +284,12 @@ class InProcessLockd:
 
     def _settle(self) -> Rest:
         """Until neither node nor clients have anything to do, or to hear, before time goes on."""
-        for round in range(ROUNDS_MAX):
+        for _ in range(ROUNDS_MAX):
             is_quiet = self._parties.come_to_rest()
+            self._busy_rounds += not is_quiet
             rest = self._node.ask(self._node.settle())
-            if rest.revision == self._told or not (is_quiet or round < BUSY_ROUNDS_MAX):
+            has_news = rest.revision != self._told
+            if not has_news if is_quiet else self._busy_rounds >= BUSY_ROUNDS_MAX:
                 break
             self._told = rest.revision
             self._parties.hear()
