@@ -44,6 +44,10 @@ run: $(STAMP)  ## start three nodes on loopback; Ctrl-C stops them, their state 
 test: $(STAMP)  ## run the tests; ARGS go to pytest: make test ARGS='-k raft -x'
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
+.PHONY: floor
+floor:  ## test the client with the oldest versions of what it needs; ARGS go to pytest
+	@$(PYTHON) scripts/test_floor -n $(JOBS) --dist loadfile $(ARGS)
+
 .PHONY: integration
 integration: $(STAMP)  ## crash, pause and restart real nodes, and print figures; ARGS: names of scenarios
 	@$(BIN)/python scripts/integration $(ARGS)
@@ -98,6 +102,6 @@ proto:  ## make the generated code again from lockd/proto/*.proto
 
 .PHONY: clean
 clean:  ## remove the environments, the state of make run, and caches
-	rm -rf $(VENV) $(STATE) .proto-venv build dist pyclient/build pyclient/dist *.egg-info pyclient/*.egg-info
+	rm -rf $(VENV) $(STATE) .proto-venv .floor-venv build dist pyclient/build pyclient/dist *.egg-info pyclient/*.egg-info
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .import_linter_cache
 	find lockd pyclient tests -name __pycache__ -type d -prune -exec rm -rf {} +
