@@ -33,10 +33,11 @@ _NEVER_SENT = (
     "DNS resolution failed",
 )
 
-# What it says then of TLS (grpcio 1.85.1), and what to do about it. The first that fits.
+# What it says then of TLS (grpcio 1.73.1 and 1.85.1), and what to do about it. The first that fits.
 _HANDSHAKES = (
     ("WRONG_VERSION_NUMBER", "the node does not speak TLS there: leave out cacert, or check the port"),
     ("Hostname Verification", "its certificate is for another name or address: check the endpoint's host"),
+    ("is not in peer certificate", "its certificate is for another name or address: check the endpoint's host"),
     ("certificate has expired", "its certificate has expired: it needs another one"),
     ("not yet valid", "its certificate is not valid yet: check the clocks"),
     ("CERTIFICATE_VERIFY_FAILED", "its certificate was not issued by an authority in cacert: check cacert"),
