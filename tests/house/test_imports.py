@@ -74,3 +74,35 @@ def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
 )
 def test_generated_code_loads(module):
     importlib.import_module(module)
+
+
+EXTRAS = {"fasteners", "kazoo", "redis", "sqlalchemy", "tooz"}  # of lockd-client
+IN_PLACE_OF_OTHERS = {"distributed_lock", "ensembl", "fence", "redis_lock", "tooz_driver"}
+
+
+def test_the_client_loads_no_extra():
+    """Everything that it offers, not just the package."""
+    offered = "import lockd_client; [getattr(lockd_client, name) for name in lockd_client.__all__]"
+    assert loaded_by(offered) & EXTRAS == set()
+
+
+def test_what_stands_in_for_other_libraries_is_imported_by_nothing_else():
+    importers = []
+    for path in [*python_files("pyclient/lockd_client"), *python_files("lockd")]:
+        if not IN_PLACE_OF_OTHERS & {path.stem, path.parent.name}:
+            importers += [place(path, line) for line, name in names(path) if name in FORBIDDEN]
+    assert importers == []
+
+
+FORBIDDEN = {f"lockd_client.{name}" for name in IN_PLACE_OF_OTHERS}
+
+
+def names(path):
+    """Of what it imports, the first two parts, and the lines."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for module in imported(node):
+                whole = (
+                    [f"{module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else [module]
+                )
+                yield from ((node.lineno, ".".join(name.split(".")[:2])) for name in whole)
