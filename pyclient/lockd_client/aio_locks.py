@@ -9,6 +9,7 @@ from typing import Self
 
 from lockd_client.aio_transport import AioTransport
 from lockd_client.calls import Wants, seconds
+from lockd_client.clock import now
 from lockd_client.errors import DeadlockError, InvalidArgument, LockdError, LockTimeout, NotOwned
 from lockd_client.holding import Flow, Holding, SessionHold
 from lockd_client.values import CycleLink, State
@@ -74,15 +75,14 @@ class AsyncLock:
             raise InvalidArgument("a timeout needs blocking=True")
         wait = (math.inf if timeout == -1 else seconds(timeout, "timeout")) if blocking else 0.0
         agent = self._agent()
-        loop = asyncio.get_running_loop()
-        end = loop.time() + wait
+        end = now() + wait
         if not await self._take_turn(agent, wait):
             return False
         again = self._holding.count > 0
         try:
             if not again:
                 self.lost.clear()
-            left = wait if math.isinf(wait) else max(0.0, end - loop.time())
+            left = wait if math.isinf(wait) else max(0.0, end - now())
             acquired = await self._transport.run(self._holding.acquire(agent, left))
         except BaseException:
             self._end_turn(again)
@@ -130,6 +130,11 @@ class AsyncLock:
     def token(self) -> int:
         """The fencing token, 0 where nothing is held."""
         return self._holding.token
+
+    @property
+    def names(self) -> tuple[tuple[str, bool], ...]:
+        """Of its locks, each with whether it is shared."""
+        return self._holding.wants.names
 
     def remaining(self) -> float:
         """Seconds until the lock is called lost if no renewal succeeds; infinite with ttl=0; 0 where it is not held."""

@@ -3,7 +3,6 @@
 import math
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from lockd_client.calls import Wants, seconds
+from lockd_client.clock import now
 from lockd_client.errors import DeadlockError, InvalidArgument, LockdError, LockTimeout, NotOwned
 from lockd_client.holding import Flow, Holding, SessionHold
 from lockd_client.interrupts import put_off
@@ -144,6 +144,11 @@ class Lock:
         """The fencing token, 0 where nothing is held."""
         return self._holding.token
 
+    @property
+    def names(self) -> tuple[tuple[str, bool], ...]:
+        """Of its locks, each with whether it is shared."""
+        return self._holding.wants.names
+
     def remaining(self) -> float:
         """Seconds until the lock is called lost if no renewal succeeds; infinite with ttl=0; 0 where it is not held."""
         return self._holding.remaining()
@@ -188,14 +193,14 @@ class Lock:
 
     def _acquire(self, wait: float) -> bool:
         agent = self._agent()
-        end = time.monotonic() + wait
+        end = now() + wait
         if not self._take_turn(agent, wait):
             return False
         again = self._holding.count > 0
         try:
             if not again:
                 self.lost.clear()
-            left = wait if math.isinf(wait) else max(0.0, end - time.monotonic())
+            left = wait if math.isinf(wait) else max(0.0, end - now())
             acquired = self._transport.run(self._holding.acquire(agent, left))
         except BaseException:
             self._end_turn(again)

@@ -40,6 +40,7 @@ def client(node: FakeNode) -> Iterator[LockdClient]:
 def test_a_lock_is_held_inside_and_free_after(node: FakeNode, client: LockdClient) -> None:
     with client.lock("a", ttl=30, owner="me", reason="why", metadata={"k": "v"}, lock_delay=1) as lock:
         assert (lock.owned, lock.token, lock.locked()) == (True, 1, True)
+        assert lock.names == (("a", False),)
         assert 29 < lock.remaining() < 30
         lock.check()
     assert (lock.owned, lock.token, lock.remaining(), lock.locked()) == (False, 0, 0.0, False)
