@@ -29,6 +29,7 @@ from lockd_client.distributed_lock import (
     get_write_lock,
     update_config,
 )
+from lockd_client.distributed_lock.by_zookeeper import node_of, with_port
 from lockd_client.distributed_lock.choice import CHOICE
 from lockd_client.distributed_lock.config import read_config
 from tests.dropins.distributed_lock_user import User
@@ -367,6 +368,26 @@ def test_a_list_that_is_changed_afterwards_is_not_noticed(one_redis: Peer) -> No
     update_config(given)
     given[0]["config"]["port"] = 1
     assert get_locking_server() == redis_at(one_redis.port)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ("zoo", "zoo:2181"),
+        ("zoo1, zoo2:99,zoo3", "zoo1:2181,zoo2:99,zoo3:2181"),
+        ("[::1],[::1]:99", "[::1]:2181,[::1]:99"),
+        ("zoo1,zoo2/locks/of:us", "zoo1:2181,zoo2:2181/locks/of:us"),
+    ],
+)
+def test_the_port_of_a_zookeeper_entry_is_for_hosts_that_have_none(hosts: str, expected: str) -> None:
+    assert with_port(hosts, 2181) == expected
+
+
+def test_names_that_differ_have_nodes_that_differ_one_level_deep() -> None:
+    names = ["/a/b", "a/b", "/a/b/", "/a//b", "/a%2Fb", ".", "..", "/zookeeper", "a b", "a+b", "\udcff"]
+    nodes = {node_of(name) for name in names}
+    assert len(nodes) == len(names)
+    assert {node.count("/") for node in nodes} == {2}
 
 
 @pytest.mark.parametrize("name", ["fasteners", "kazoo", "redis", "yaml"])

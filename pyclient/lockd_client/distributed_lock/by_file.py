@@ -14,6 +14,8 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +24,7 @@ import fasteners  # type: ignore[import-untyped]  # fasteners ships no types
 from lockd_client.distributed_lock.servers import Hold
 from lockd_client.distributed_lock.waiting import seconds_to_wait
 from lockd_client.errors import LockLost, NotOwned
+from lockd_client.interrupts import put_off
 
 FIELDS: frozenset[str] = frozenset()
 POLL_FIRST_S = 0.01
@@ -174,46 +177,77 @@ class InterProcessLockNoWritePermission:
         Raises InvalidArgument, and OSError where the lock file cannot be made or opened: nothing is locked then.
         """
         wait = seconds_to_wait(blocking, timeout)
-        if not is_writable(self.path):
-            self._held.append(_nothing)
-            return True
-        gate = gate_of(lock_file_of(self.path))
-        holder = _poll(lambda: gate.enter(self.path, self.shared), wait)
-        if holder is None:
-            return False
-        self._held.append(lambda: gate.leave(holder))
-        return True
+        taken: list[Callable[[], None]] = []
+        try:
+            return self._take(wait, taken)
+        except BaseException:
+            self._undo(taken)
+            raise
 
     def release(self) -> None:
         """Raises NotOwned where this object holds nothing, LockLost in a forked child."""
-        try:
-            give_back = self._held.pop()
-        except IndexError:
-            raise NotOwned(self.path) from None
-        give_back()
+        with put_off:
+            try:
+                give_back = self._held.pop()
+            except IndexError:
+                raise NotOwned(self.path) from None
+            give_back()
 
     def __enter__(self) -> Self:
-        self.acquire()
-        return self
+        taken: list[Callable[[], None]] = []
+        try:
+            self._take(math.inf, taken)
+            return self
+        except BaseException:
+            self._undo(taken)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
 
+    def _take(self, wait: float, taken: list[Callable[[], None]]) -> bool:
+        """taken: gets what gives it back."""
+        with put_off:
+            return _poll(self._attempt(taken), wait)
+
+    def _attempt(self, taken: list[Callable[[], None]]) -> Callable[[], bool]:
+        if not is_writable(self.path):
+            taken.append(_nothing)
+            self._held.append(_nothing)
+            return lambda: True
+        gate = gate_of(lock_file_of(self.path))
+
+        def attempt() -> bool:
+            holder = gate.enter(self.path, self.shared)
+            if holder is not None:
+                taken.append(partial(gate.leave, holder))
+                self._held += taken
+            return holder is not None
+
+        return attempt
+
+    def _undo(self, taken: list[Callable[[], None]]) -> None:
+        """After a signal's handler raised, perhaps once it was acquired."""
+        with put_off:
+            for give_back in taken:
+                self._held.remove(give_back)
+                give_back()
+
 
 def _nothing() -> None:
     """Gives nothing back."""
 
 
-def _poll(ask: Callable[[], object | None], wait: float) -> object | None:
+def _poll(ask: Callable[[], bool], wait: float) -> bool:
     end, pause = time.monotonic() + wait, POLL_FIRST_S
     while True:
         answer = ask()
         left = end - time.monotonic()
-        if answer is not None or left <= 0:
+        if answer or left <= 0:
             return answer
-        time.sleep(min(pause, left))
+        put_off.wait(partial(time.sleep, min(pause, left)))
         pause = min(pause + POLL_FIRST_S, POLL_LAST_S)
 
 
@@ -230,6 +264,10 @@ class FileHold:
 
     def release(self) -> None:
         self._lock.release()
+
+    def abandon(self) -> None:
+        with suppress(NotOwned):
+            self._lock.release()
 
 
 class FileServer:

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from lockd_client.client import LockdClient
@@ -28,6 +29,12 @@ class LockdHold:
 
     def release(self) -> None:
         self._lock.release()
+
+    def abandon(self) -> None:
+        """The lock undoes what was broken off inside its own methods."""
+        if self._lock.owned:
+            with suppress(LockdError):
+                self._lock.release()
 
 
 class LockdServer:

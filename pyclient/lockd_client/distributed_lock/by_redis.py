@@ -3,7 +3,9 @@
 import inspect
 import math
 import threading
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -44,10 +46,12 @@ class RedisHold:
         # The thread that renews it has to know its token.
         self._lock = Lock(client, name, timeout=ttl, sleep=POLL_S, thread_local=False)
         self._name, self._ttl = name, ttl
+        self._id = uuid.uuid4().hex  # the value of the key; known before it is set, whatever becomes of that
         self._is_over = threading.Event()
 
     def acquire(self, wait: float) -> bool:
-        acquired = self._lock.acquire(blocking=wait > 0, blocking_timeout=None if math.isinf(wait) else wait)
+        longest = None if math.isinf(wait) else wait
+        acquired = self._lock.acquire(blocking=wait > 0, blocking_timeout=longest, token=self._id)
         if acquired:
             threading.Thread(target=self._renew, name=f"renews {self._name}", daemon=True).start()
         return bool(acquired)
@@ -58,6 +62,16 @@ class RedisHold:
             self._lock.release()
         except LockNotOwnedError:
             raise LockLost(f"{self._name}: it was not renewed for {self._ttl} s, or its key was deleted") from None
+
+    def abandon(self) -> None:
+        self._is_over.set()
+        threading.Thread(target=self._delete, name=f"gives {self._name} back", daemon=True).start()
+
+    def _delete(self) -> None:
+        """Where Redis does not answer, the key goes with its ttl."""
+        self._lock.local.token = self._id.encode()
+        with suppress(RedisError):
+            self._lock.release()
 
     def _renew(self) -> None:
         pause = self._ttl / 3

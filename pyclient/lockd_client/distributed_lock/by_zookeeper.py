@@ -44,7 +44,7 @@ class ZookeeperHold:
             pass
         finally:
             if not acquired:  # kazoo tries once to take its place in the queue away
-                self._client.handler.spawn(self._withdraw)
+                self.abandon()
         return acquired
 
     def release(self) -> None:
@@ -52,11 +52,14 @@ class ZookeeperHold:
         try:
             was_held = self._until_done(self._client.exists, node) is not None
             self._remove(node)
-        except BaseException:
-            self._client.handler.spawn(self._withdraw)
+        except KazooException:
+            self.abandon()
             raise
         if not was_held:
             raise LockLost(f"{self._name}: the session with ZooKeeper had expired")
+
+    def abandon(self) -> None:
+        self._client.handler.spawn(self._withdraw)
 
     def _withdraw(self) -> None:
         """Removes whatever node it has, as soon as ZooKeeper answers."""

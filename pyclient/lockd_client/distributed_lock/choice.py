@@ -10,6 +10,7 @@ from typing import Any
 from lockd_client.distributed_lock.config import Entry, entries_of, read_config
 from lockd_client.distributed_lock.servers import Server, Unreachable
 from lockd_client.errors import LockdError, Unavailable
+from lockd_client.interrupts import put_off
 
 _LOG = logging.getLogger("lockd_client.distributed_lock")
 
@@ -29,7 +30,7 @@ class Chosen:
 
 
 class Choice:
-    """Thread-safe. After a fork the child chooses anew."""
+    """Thread-safe. After a fork the child chooses anew. Ctrl-C waits until it is done, which takes some seconds."""
 
     def __init__(self) -> None:
         self._updated: list[Entry] | None = None
@@ -50,7 +51,7 @@ class Choice:
 
     def get(self) -> Chosen:
         """Raises BadLockingConfig, NoLockingServer; it is looked for again at the next call then."""
-        with self._choosing:
+        with put_off, self._choosing:
             if self._chosen is None:
                 entries = read_config() if self._updated is None else self._updated
                 self._chosen = first_reachable(entries)
@@ -61,12 +62,12 @@ class Choice:
     def update(self, given: object) -> None:
         """Raises BadLockingConfig, and then nothing is changed."""
         entries = entries_of(given, "the list given to update_config")
-        with self._choosing:
+        with put_off, self._choosing:
             self._updated, self._chosen = entries, None
 
     def forget(self) -> None:
         """All of it, as if the process had just begun; what was opened is closed."""
-        with self._choosing:
+        with put_off, self._choosing:
             opened, self._opened = self._opened, []
             self._updated, self._chosen = None, None
         for each in opened:

@@ -4,6 +4,7 @@ import math
 import os
 import threading
 import time
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,10 @@ from lockd_client.distributed_lock.choice import CHOICE
 from lockd_client.distributed_lock.servers import Hold
 from lockd_client.distributed_lock.waiting import seconds_to_wait
 from lockd_client.errors import DeadlockError, InvalidArgument, LockLost, NotOwned
+from lockd_client.interrupts import put_off
 from lockd_client.values import CycleLink
+
+_held: set[Hold] = set()  # a lock whose object is forgotten stays held as long as the process lives
 
 
 class DistributedLock:
@@ -22,7 +26,8 @@ class DistributedLock:
 
     Re-usable: one hold at a time. Threads that share the object take turns. It belongs to a server only while it is
     held: after a fork, and after update_config(), it is acquired from the server that is used then. A forked child does
-    not hold what its parent holds: there, release() raises LockLost, and the parent's hold is not touched.
+    not hold what its parent holds: there, release() raises LockLost, and the parent's hold is not touched. An object
+    that is forgotten while it holds the lock keeps it until the process ends.
 
     Errors of the server's own library (redis.RedisError, kazoo's KazooException, OSError for files) are raised as they
     are, those of lockd are LockdErrors.
@@ -40,6 +45,7 @@ class DistributedLock:
         self._turn = threading.Lock()  # held by whoever holds the lock, or is about to
         self._taken_by: int | None = None
         self._hold: Hold | None = None
+        self._trying: Hold | None = None  # the newest that was asked for, by whoever has the turn
 
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """True where the lock was acquired. blocking: False answers at once. timeout: seconds; None or -1: as long as
@@ -49,38 +55,33 @@ class DistributedLock:
         library raises; then nothing is held.
         """
         wait = seconds_to_wait(blocking, timeout)
-        if self._process != os.getpid():
-            self._start_over()
-        end = time.monotonic() + wait
-        if not self._take_turn(wait):
-            return False
+        had_turn = self._has_turn
         try:
-            hold = CHOICE.get().server.hold(self.name, shared=self.shared)
-            acquired = hold.acquire(wait if wait in (0, math.inf) else max(0.0, end - time.monotonic()))
+            with put_off:
+                return self._acquire(wait)
         except BaseException:
-            self._end_turn()
+            self._undo(had_turn)
             raise
-        if acquired:
-            self._hold = hold
-        else:
-            self._end_turn()
-        return acquired
 
     def release(self) -> None:
         """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before, so that another may
         have held it since. Once it is called this object holds nothing, whatever it raises.
         """
-        hold, self._hold = self._hold, None
-        if self._process != os.getpid():
-            self._start_over()
-            if hold is not None:
-                raise LockLost(f"{self.name}: it is held by the process that this one was forked from")
-        if hold is None:
-            raise NotOwned(self.name)
-        try:
-            hold.release()
-        finally:
-            self._end_turn()
+        with put_off:
+            hold, self._hold = self._hold, None
+            self._look_for_fork(hold)
+            if hold is None:
+                raise NotOwned(self.name)
+            _held.discard(hold)
+            try:
+                put_off.wait(hold.release)
+            except Exception:
+                raise
+            except BaseException:
+                hold.abandon()
+                raise
+            finally:
+                self._end_turn()
 
     @property
     def token(self) -> int:
@@ -90,33 +91,84 @@ class DistributedLock:
         return self._hold.token if self._hold is not None and self._process == os.getpid() else 0
 
     def __enter__(self) -> Self:
-        self.acquire()
-        return self
+        had_turn = self._has_turn
+        try:
+            self.acquire()
+            return self
+        except BaseException:
+            self._undo(had_turn)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            self.release()
-        except Exception as failure:
-            if error is None:
-                raise
-            error.add_note(f"while the lock was released: {type(failure).__name__}: {failure}")
+        with put_off:
+            try:
+                self.release()
+            except Exception as failure:
+                if error is None:
+                    raise
+                error.add_note(f"while the lock was released: {type(failure).__name__}: {failure}")
 
     def __repr__(self) -> str:
         words = [repr(self.name), *(["shared"] if self.shared else []), *(["held"] if self._hold else [])]
         return f"<DistributedLock {' '.join(words)}>"
 
+    # ---- inside
+
+    def _look_for_fork(self, hold: Hold | None = None) -> None:
+        """hold: what this object held. Raises LockLost."""
+        if self._process != os.getpid():
+            self._start_over()
+            if hold is not None:
+                raise LockLost(f"{self.name}: it is held by the process that this one was forked from")
+
+    def _acquire(self, wait: float) -> bool:
+        end = time.monotonic() + wait
+        self._look_for_fork()
+        if not self._take_turn(wait):
+            return False
+        self._trying = hold = CHOICE.get().server.hold(self.name, shared=self.shared)
+        left = wait if wait in (0, math.inf) else max(0.0, end - time.monotonic())
+        acquired = put_off.wait(partial(hold.acquire, left))
+        if acquired:
+            self._hold = hold
+            _held.add(hold)
+        else:
+            self._end_turn()
+        return acquired
+
+    @property
+    def _has_turn(self) -> bool:
+        """Whether this thread has it."""
+        return self._taken_by == threading.get_ident() and self._process == os.getpid()
+
+    def _undo(self, had_turn: bool) -> None:
+        """An acquisition by this thread that failed, or that a signal's handler broke off at whatever point."""
+        with put_off:
+            if self._has_turn and not had_turn:
+                self._give_back()
+
+    def _give_back(self) -> None:
+        hold, self._hold, self._trying = self._trying, None, None
+        try:
+            if hold is not None:
+                _held.discard(hold)
+                hold.abandon()
+        finally:
+            self._end_turn()
+
     def _take_turn(self, wait: float) -> bool:
-        me = threading.get_ident()
-        if wait and self._taken_by == me:
+        if wait and self._has_turn:
             own = CycleLink(owner="", session_id=0, agent="", name=self.name)
             raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
-        taken = self._turn.acquire(timeout=min(wait, threading.TIMEOUT_MAX)) if wait else self._turn.acquire(False)
+        taken = self._turn.acquire(False)
+        if not taken and wait:
+            taken = put_off.wait(partial(self._turn.acquire, timeout=min(wait, threading.TIMEOUT_MAX)))
         if taken:
-            self._taken_by = me
+            self._taken_by = threading.get_ident()
         return taken
 
     def _end_turn(self) -> None:
-        self._taken_by = None
+        self._taken_by = self._trying = None
         self._turn.release()

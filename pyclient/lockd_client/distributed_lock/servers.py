@@ -20,12 +20,17 @@ class Hold(Protocol):
         """The fencing token; 0 where the server gives none."""
 
     def acquire(self, wait: float) -> bool:
-        """wait: seconds; 0 answers at once, infinite waits as long as it takes. Where it is not acquired, whether it is
-        answered or raised, nothing is left behind that keeps others out for good.
+        """wait: seconds; 0 answers at once, infinite waits as long as it takes. Where it answers False nothing is left
+        behind that keeps others out.
         """
 
     def release(self) -> None:
         """Raises LockLost where it had been lost."""
+
+    def abandon(self) -> None:
+        """After acquire() raised, or was broken off, or release() was, nobody knows where: gives back whatever there
+        is, if need be in the background. Raises nothing.
+        """
 
 
 class Server(Protocol):
