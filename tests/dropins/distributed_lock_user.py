@@ -14,7 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lockd_client.distributed_lock import DistributedLock, get_lock, get_locking_client, get_read_lock, get_write_lock
+from lockd_client.distributed_lock import (
+    DistributedLock,
+    InterProcessLockNoWritePermission,
+    get_lock,
+    get_locking_client,
+    get_read_lock,
+    get_write_lock,
+)
 from tests.integration.cluster import ROOT
 
 WITHIN_S = 60.0
@@ -91,6 +98,11 @@ class Doing:
 
     def acquire_and_forget(self, name: str) -> bool:
         acquired = get_lock(name).acquire()
+        gc.collect()
+        return acquired
+
+    def acquire_file_and_forget(self, path: str) -> bool:
+        acquired = InterProcessLockNoWritePermission(path).acquire()
         gc.collect()
         return acquired
 

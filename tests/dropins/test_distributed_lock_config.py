@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import redis
+import yaml
 from kazoo.client import KazooClient  # type: ignore[import-untyped]  # kazoo ships no types
 
 from lockd_client import InvalidArgument, LockdClient, Unavailable, distributed_lock
@@ -31,7 +32,7 @@ from lockd_client.distributed_lock import (
 )
 from lockd_client.distributed_lock.by_zookeeper import node_of, with_port
 from lockd_client.distributed_lock.choice import CHOICE
-from lockd_client.distributed_lock.config import read_config
+from lockd_client.distributed_lock.config import entries_of, read_config
 from tests.dropins.distributed_lock_user import User
 from tests.dropins.peers import Peer, redis_server, zookeeper_server
 from tests.eventually import eventually
@@ -162,6 +163,14 @@ def test_a_child_looks_for_its_own_server(file: Path, one_redis: Peer) -> None:
     file.write_text(json.dumps([redis_at(one_redis.port)]))
     with User({VARIABLE: str(file)}) as parent:
         assert parent.ask("client_in_a_fork") == [True, True]
+
+
+def test_the_examples_of_the_documentation_are_configurations() -> None:
+    """The second one is the default."""
+    text = (ROOT / "docs" / "distributed_lock.md").read_text()
+    first, second = (yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:])
+    assert [entry.given["type"] for entry in entries_of(first, "it")] == ["lockd", "redis", "zookeeper", "file"]
+    assert second == list(DEFAULT_CONFIG)
 
 
 # ---- none

@@ -223,6 +223,12 @@ def test_shared_by_one_process_and_by_many(folder: Path, other: User) -> None:
         assert other.acquire(path, "read", timeout=0) is False
 
 
+def test_a_lock_whose_object_is_forgotten_stays_held(folder: Path, other: User) -> None:
+    path = str(folder / "data")
+    assert other.ask("acquire_file_and_forget", path=path) is True
+    assert InterProcessLockNoWritePermission(path).acquire(timeout=REFUSED_S) is False
+
+
 def test_threads_wait_for_each_other_on_one_object(folder: Path) -> None:
     lock = InterProcessLockNoWritePermission(folder / "data")
     lock.acquire()
