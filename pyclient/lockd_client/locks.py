@@ -35,9 +35,10 @@ class Lock:
 
     Re-usable: one hold at a time. Threads that share the object take turns; others, and other processes, queue at the
     cluster in the order of their arrival. A `ttl` is how long the hold lives without renewal; it is renewed in the
-    background at a third of it, as long as this object is there: keep it. By its own clock the client calls the lock lost when a renewal could not be had in
-    time, even without a network: `lost` is set, callbacks run, check() and the end of the `with` raise LockLost. A
-    machine that is paused as a whole cannot know: let what the lock protects refuse tokens below the highest it saw.
+    background at a third of it, as long as this object is there: keep it. By its own clock the client calls the lock
+    lost when a renewal could not be had in time, even without a network: `lost` is set, callbacks run, check() and the
+    end of the `with` raise LockLost. A machine that is paused as a whole cannot know: let what the lock protects refuse
+    tokens below the highest it saw.
 
     After a fork the child's lock is lost; the parent's hold is not touched.
     """
