@@ -12,7 +12,8 @@ from kazoo.client import KazooClient  # type: ignore[import-untyped]  # kazoo sh
 from kazoo.exceptions import KazooException, LockTimeout, NoNodeError  # type: ignore[import-untyped]  # the same
 from kazoo.retry import KazooRetry  # type: ignore[import-untyped]  # the same
 
-from lockd_client.distributed_lock.servers import PROBE_S, Hold, Unreachable, whoami
+from lockd_client.calls import default_owner
+from lockd_client.distributed_lock.servers import PROBE_S, Hold, Unreachable
 from lockd_client.errors import LockLost
 
 ROOT = "/distributed_lock"
@@ -34,7 +35,7 @@ class ZookeeperHold:
     def __init__(self, client: KazooClient, path: str, name: str, shared: bool) -> None:
         recipe = client.ReadLock if shared else client.WriteLock
         self._client, self._path, self._name = client, path, name
-        self._lock = recipe(path, identifier=whoami())
+        self._lock = recipe(path, identifier=default_owner())
 
     def acquire(self, wait: float) -> bool:
         acquired = False

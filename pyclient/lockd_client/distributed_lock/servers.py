@@ -1,6 +1,5 @@
 """What the rest of the package asks of each kind of server."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -50,7 +49,3 @@ class Server(Protocol):
 class Opening(Protocol):
     def __call__(self, config: Mapping[str, Any], /) -> Server:
         """Raises Unreachable within a few times PROBE_S, and ValueError or TypeError where a value is of no use."""
-
-
-def whoami() -> str:
-    return f"{os.uname().nodename}:{os.getpid()}"
