@@ -1,14 +1,11 @@
 """Handlers of signals that raise, at every line of the client's code."""
 
-import asyncio
 import contextlib
-import gc
 import itertools
 import signal
 import sys
 import threading
 import traceback
-import weakref
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -16,11 +13,10 @@ from typing import Any
 import pytest
 
 import lockd_client
-from lockd_client import AsyncLockdClient, Lock, LockdClient
+from lockd_client import Lock, LockdClient
 from lockd_client.interrupts import put_off
-from lockd_client.proto import lockd_pb2
 from tests.client.fake_node import FakeNode
-from tests.eventually import async_eventually, eventually
+from tests.eventually import eventually
 
 PACKAGE = str(lockd_client.__path__[0])
 LINES_MIN = 100  # of the client's code that runs in the calling thread for an acquisition and a release
@@ -173,42 +169,3 @@ def test_an_interrupt_at_any_line_of_a_second_acquisition_keeps_the_first(handle
                 break
             eventually(lambda: not node.holds, WITHIN_S)
     assert line > LINES_MIN
-
-
-# ---- objects that nobody has any more
-
-
-def renewals(node: FakeNode) -> int:
-    return len(node.calls(lockd_pb2.RenewRequest)) + len(node.calls(lockd_pb2.KeepAliveRequest))
-
-
-def take(client: LockdClient) -> weakref.ref[Lock]:
-    lock = client.lock("a", ttl=0.3)
-    lock.acquire()
-    return weakref.ref(lock)
-
-
-def test_a_lock_is_not_renewed_once_its_object_is_gone() -> None:
-    with FakeNode() as node, LockdClient(port=node.port) as client:
-        gone = take(client)
-        gc.collect()
-        assert gone() is None
-        before = renewals(node)
-        with client.lock("another", ttl=0.3) as another:
-            eventually(lambda: renewals(node) > before + 3, WITHIN_S)
-            assert {request.token for request in node.calls(lockd_pb2.RenewRequest)[before:]} <= {another.token}
-
-
-def test_a_session_is_not_kept_alive_once_its_object_is_gone() -> None:
-    async def use() -> None:
-        with FakeNode() as node:
-            async with AsyncLockdClient(port=node.port) as client:
-                await client.open_session(ttl=0.3)
-                await (await client.open_session(ttl=0.3)).close()
-                gc.collect()
-                before = renewals(node)
-                async with client.lock("another", ttl=0.3):
-                    await async_eventually(lambda: renewals(node) > before + 3, WITHIN_S)
-                    assert not node.calls(lockd_pb2.KeepAliveRequest)[before:]
-
-    asyncio.run(use())

@@ -1,0 +1,97 @@
+"""When renewals end: with the lock, with its object, with the client, and never later."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from lockd_client import AsyncLockdClient, Lock, LockdClient
+from lockd_client.proto import lockd_pb2
+from tests.client.fake_node import FakeNode
+from tests.eventually import async_eventually, eventually
+
+WITHIN_S = 10.0
+TTL_S = 0.3
+
+
+@pytest.fixture
+def node() -> Iterator[FakeNode]:
+    with FakeNode() as node:
+        yield node
+
+
+def renewed(node: FakeNode) -> list[int]:
+    """The tokens, in the order of the renewals."""
+    return [request.token for request in node.calls(lockd_pb2.RenewRequest)]
+
+
+def kept_alive(node: FakeNode) -> int:
+    return len(node.calls(lockd_pb2.KeepAliveRequest))
+
+
+def goes_on_alone(node: FakeNode) -> None:
+    """While another client's lock is renewed several times, nothing else is."""
+    before, alive = len(renewed(node)), kept_alive(node)
+    with LockdClient(port=node.port) as client, client.lock("another", ttl=TTL_S) as another:
+        eventually(lambda: renewed(node).count(another.token) > 3, WITHIN_S)
+        assert set(renewed(node)[before:]) == {another.token}
+    assert kept_alive(node) == alive
+
+
+def test_a_lock_that_was_released_is_not_renewed(node: FakeNode) -> None:
+    with LockdClient(port=node.port) as client:
+        with client.lock("a", ttl=TTL_S):
+            eventually(lambda: renewed(node), WITHIN_S)
+        goes_on_alone(node)
+
+
+def test_a_client_that_was_closed_renews_nothing(node: FakeNode) -> None:
+    client = LockdClient(port=node.port)
+    lock, session = client.lock("a", ttl=TTL_S), client.open_session(ttl=TTL_S)
+    lock.acquire()
+    eventually(lambda: renewed(node) and kept_alive(node), WITHIN_S)
+    client.close()
+    goes_on_alone(node)
+    assert (node.holds["a"].token, session.id) == (lock.token, 1)  # they end with their leases
+
+
+def take(client: LockdClient) -> weakref.ref[Lock]:
+    lock = client.lock("a", ttl=TTL_S)
+    lock.acquire()
+    return weakref.ref(lock)
+
+
+def test_a_lock_is_not_renewed_once_its_object_is_gone(node: FakeNode) -> None:
+    with LockdClient(port=node.port) as client:
+        gone = take(client)
+        gc.collect()
+        assert gone() is None
+        goes_on_alone(node)
+
+
+def test_a_session_is_not_kept_alive_once_its_object_is_gone(node: FakeNode) -> None:
+    async def use() -> None:
+        async with AsyncLockdClient(port=node.port) as client:
+            await client.open_session(ttl=TTL_S)
+            gc.collect()
+            before = kept_alive(node)
+            async with client.lock("another", ttl=TTL_S):
+                await async_eventually(lambda: len(renewed(node)) > 3, WITHIN_S)
+                assert kept_alive(node) == before
+
+    asyncio.run(use())
+
+
+def test_a_task_acquires_again_what_it_holds_and_another_does_not(node: FakeNode) -> None:
+    async def use() -> None:
+        async with AsyncLockdClient(port=node.port) as client:
+            first, second = client.lock("a", reentrant=True), client.lock("a", reentrant=True)
+            async with first, second:
+                assert first.token == second.token
+                another = asyncio.create_task(client.lock("a", reentrant=True).acquire(blocking=False))
+                assert await another is False
+            assert not node.holds
+
+    asyncio.run(use())
