@@ -9,36 +9,38 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Engine, create_engine
 
 from lockd_client.fence import StaleToken
 from lockd_client.fence.file import FileFence
 from tests.fence.resources import FENCE, WRITTEN
-from tests.integration.cluster import ROOT
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def append(resource: dict[str, Any], token: int) -> None:
+def append(resource: dict[str, Any], engine: Engine | None, token: int) -> None:
     """Raises StaleToken."""
-    if resource["kind"] == "file":
+    if engine is None:
         with FileFence(resource["path"]).write(token) as path, path.open("a") as file:
             file.write(f"{token}\n")
         return
-    with create_engine(resource["url"], poolclass=NullPool).begin() as connection:
+    with engine.begin() as connection:
         FENCE.check(connection, resource["name"], token)
         connection.execute(WRITTEN.insert().values(name=resource["name"], token=token, text=""))
 
 
 def main(resource: dict[str, Any], tokens: Sequence[int]) -> None:
+    engine = None if resource["kind"] == "file" else create_engine(resource["url"])
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
     refused = []
     for token in tokens:
         try:
-            append(resource, token)
+            append(resource, engine, token)
         except StaleToken:
             refused.append(token)
     sys.stdout.write(json.dumps(refused))
