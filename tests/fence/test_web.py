@@ -154,6 +154,7 @@ def over_wsgi(handler: Callable[[tuple[Fence, ...]], None], **options: Any) -> A
         statuses: list[str] = []
 
         def start_response(status: str, fields: Any, error: Any = None) -> Callable[[bytes], object]:
+            assert error is None, "nothing was begun before"
             statuses.append(status)
             return io.BytesIO().write
 

@@ -11,9 +11,8 @@ has begun. Frameworks that answer for every exception let none leave: give their
 
 import sys
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lockd_client.fence.errors import FenceError
 from lockd_client.fence.marks import Marks
 from lockd_client.fence.values import Fence
 from lockd_client.fence.web import HEADER, KEY, PROBLEM_TYPE, REFUSALS, WRITING, NameOf, Rules, problem
@@ -38,11 +37,21 @@ class FenceMiddleware:
         self._rules = Rules(name=name, methods=methods)
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        begun: list[str] = []
+
+        def noting(status: str, *rest: Any) -> Any:
+            begun.append(status)
+            return start_response(status, *rest)
+
         try:
             environ[KEY] = self._checked(environ)
-            return self._app(environ, start_response)
+            return self._app(environ, noting)
         except REFUSALS as error:
-            return _refuse(start_response, error)
+            status, body = problem(error)
+            fields = [("Content-Type", PROBLEM_TYPE), ("Content-Length", str(len(body)))]
+            # Over an answer that was begun goes only one with an error, which the server raises if it was sent.
+            start_response(f"{status.value} {status.phrase}", fields, *([sys.exc_info()] if begun else []))
+            return [body]
 
     def _checked(self, environ: "WSGIEnvironment") -> tuple[Fence, ...]:
         lines = [environ[_HEADER]] if _HEADER in environ else []
@@ -53,11 +62,3 @@ class FenceMiddleware:
             for fence in fences:
                 self._marks.check(fence.name, fence.token, shared=fence.shared)
         return fences
-
-
-def _refuse(start_response: "StartResponse", error: FenceError) -> Iterable[bytes]:
-    status, body = problem(error)
-    fields = [("Content-Type", PROBLEM_TYPE), ("Content-Length", str(len(body)))]
-    # With the error, since the application may have begun; the server raises it where the client has read of that.
-    start_response(f"{status.value} {status.phrase}", fields, sys.exc_info())
-    return [body]
