@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 STATE ?= .run
 CLUSTER ?= cluster.example.yml
-JOBS ?= 2
+JOBS ?= 4
 ARGS ?=
 
 SHELL := /bin/sh

@@ -28,9 +28,10 @@ def ended(node: FakeNode, *arguments: str, stdin: str = "", env: dict[str, str] 
         return process.popen.returncode, stdout, stderr
 
 
-def starts(node: FakeNode, script: str, *options: str) -> Process:
-    """Once it runs: its first line is read."""
-    process = Process(node, "run", *options, "a", "--", "sh", "-c", f"echo $$; {script}")
+def starts(node: FakeNode, script: str, *options: str, trap: str = "") -> Process:
+    """Once it runs, and minds signals as the trap says: its first line is read."""
+    trapped = f"trap {trap}; " if trap else ""
+    process = Process(node, "run", *options, "a", "--", "sh", "-c", f"{trapped}echo $$; {script}")
     assert process.line().strip().isdigit()
     return process
 
@@ -143,7 +144,7 @@ def test_signals_are_passed_on_to_all_that_it_started(node: FakeNode, number: si
 
 
 def test_a_command_that_minds_a_signal_ends_as_it_likes(node: FakeNode) -> None:
-    with starts(node, f"trap 'exit 5' TERM; {ENDLESS}") as process:
+    with starts(node, ENDLESS, trap="'exit 5' TERM") as process:
         process.popen.send_signal(signal.SIGTERM)
         assert process.popen.wait(WITHIN_S) == 5
 
@@ -164,7 +165,7 @@ def test_interrupted_while_it_waits_it_leaves_the_queue_and_nothing_runs(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not end the children of what is killed")
 def test_the_command_does_not_outlive_lockd_run(node: FakeNode) -> None:
-    with Process(node, "run", "a", "--", "sh", "-c", f"echo $$; trap '' TERM HUP; {ENDLESS}") as process:
+    with Process(node, "run", "a", "--", "sh", "-c", f"trap '' TERM HUP; echo $$; {ENDLESS}") as process:
         command = int(process.line())
         process.popen.kill()
         eventually(lambda: not is_alive(command), WITHIN_S)
@@ -186,14 +187,14 @@ def test_without_a_node_it_is_told_to_end_and_killed_in_time(node: FakeNode, tmp
 
 
 def test_a_command_that_ends_when_it_is_told_to(node: FakeNode) -> None:
-    with starts(node, f"trap 'exit 0' TERM; {ENDLESS}", "--ttl", "2", "--grace", "1") as process:
+    with starts(node, ENDLESS, "--ttl", "2", "--grace", "1", trap="'exit 0' TERM") as process:
         node.stop()
         assert process.popen.wait(WITHIN_S) == 75
         assert "the lock could not be renewed, and the command was told to end" in process.popen.communicate()[1]
 
 
 def test_a_lock_that_was_broken_ends_it_at_once(node: FakeNode) -> None:
-    with starts(node, f"trap '' TERM; {ENDLESS}", "--ttl", "3") as process:
+    with starts(node, ENDLESS, "--ttl", "3", trap="'' TERM") as process:
         node.lose(node.holds["a"].token)
         assert process.popen.wait(WITHIN_S) == 75
         assert "the lock was lost, and the command was killed" in process.popen.communicate()[1]
