@@ -107,6 +107,13 @@ def test_no_single_changed_byte_of_a_mark_goes_unseen(path, mark):
             FileFence(path).check(2**53 - 1)
 
 
+def test_a_mark_that_is_no_file_lets_nobody_in(path, mark):
+    mark.mkdir()
+    for is_shared in (False, True):
+        with pytest.raises(IsADirectoryError):
+            FileFence(path).check(9, shared=is_shared)
+
+
 def test_a_mark_that_is_deleted_begins_anew(path, mark):
     FileFence(path).check(7)
     mark.unlink()

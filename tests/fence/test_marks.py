@@ -77,6 +77,14 @@ def test_marks_do_what_the_highest_exclusive_token_of_each_lock_says(marks, sequ
             highest[name] = max(present, token)
 
 
+@pytest.fixture
+def threads_take_turns_often() -> Iterator[None]:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
 def compete(marks: Marks, name: str, hands: list[list[int]]) -> list[tuple[int, int]]:
     """Lets one thread play each hand of tokens. What passed: the token, and the highest that had passed before it was
     asked.
@@ -99,9 +107,9 @@ def compete(marks: Marks, name: str, hands: list[list[int]]) -> list[tuple[int, 
     return passed
 
 
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.lists(st.integers(1, 50), min_size=5, max_size=20), min_size=THREADS, max_size=THREADS))
-def test_among_threads_no_token_passes_after_a_higher_one_has_passed(tmp_path, hands):
+def test_among_threads_no_token_passes_after_a_higher_one_has_passed(tmp_path, threads_take_turns_often, hands):
     for marks in (MemoryMarks(), FileMarks(tmp_path)):
         passed = compete(marks, f"round {next(_rounds)}", hands)
         assert [(token, floor) for token, floor in passed if token < floor] == []

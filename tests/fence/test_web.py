@@ -332,6 +332,7 @@ def test_asgi_goes_on_with_other_requests_while_marks_are_waited_for():
 
     async def both() -> list[int]:
         slow = asyncio.ensure_future(put_to_asgi(app, {HEADER: "slow 7"}))
+        await asyncio.sleep(0)  # it begins
         quick = await put_to_asgi(app, {HEADER: "quick 7"})
         assert not slow.done()
         may_answer.set()
