@@ -107,13 +107,34 @@ def compete(marks: Marks, name: str, hands: list[list[int]]) -> list[tuple[int, 
     return passed
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.lists(st.integers(1, 50), min_size=5, max_size=20), min_size=THREADS, max_size=THREADS))
 def test_among_threads_no_token_passes_after_a_higher_one_has_passed(tmp_path, threads_take_turns_often, hands):
     for marks in (MemoryMarks(), FileMarks(tmp_path)):
         passed = compete(marks, f"round {next(_rounds)}", hands)
         assert [(token, floor) for token, floor in passed if token < floor] == []
         assert max(token for token, _ in passed) == max(map(max, hands))
+
+
+def test_marks_in_memory_are_compared_and_raised_in_one_step():
+    marks, rival_s = MemoryMarks(), 0.2
+    rival = threading.Thread(target=marks.check, args=("a", 7))
+
+    class Name(str):
+        """Between the comparison and the raising of its mark a rival comes with a higher token."""
+
+        looks = 0
+
+        def __hash__(self) -> int:
+            self.looks += 1
+            if self.looks == 2:
+                rival.start()
+                rival.join(rival_s)  # it waits for its turn, where it has to
+            return super().__hash__()
+
+    marks.check(Name("a"), 5)
+    rival.join()
+    assert passes(marks, "a", 6) == 7
 
 
 def test_marks_in_memory_are_bounded_and_none_is_forgotten():
