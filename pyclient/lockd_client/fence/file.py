@@ -16,20 +16,17 @@ The mark is on the disk before the body runs, and is replaced as a whole. One th
 import fcntl
 import hashlib
 import os
-import re
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lockd_client.errors import InvalidArgument
-from lockd_client.fence.errors import DamagedMark, FenceBusy
+from lockd_client.fence.errors import FenceBusy
+from lockd_client.fence.mark_file import MarkFile
 from lockd_client.fence.values import checked_name, checked_token, refuse_below
 
 POLL_S = 0.01  # between two looks at a flock, which itself knows no bound
-
-_MARK = re.compile(rb"lockd-fence 1 ([0-9]{1,16}) ([0-9a-f]{8})\n")
 
 
 class FileFence:
@@ -49,9 +46,8 @@ class FileFence:
             raise InvalidArgument(f"path is {os.fspath(path)!r}; a mark needs a folder beside it")
         self.path = given.parent.resolve() / given.name
         self._name = str(self.path) if name is None else name
-        self._mark, self._lock, self._new = (
-            self.path.with_name(self.path.name + end) for end in (".fence", ".fence-lock", ".fence-new")
-        )
+        self._mark = MarkFile(self.path.with_name(self.path.name + ".fence"))
+        self._lock = self.path.with_name(self.path.name + ".fence-lock")
 
     @contextmanager
     def write(self, token: int, *, wait: float | None = None) -> Iterator[Path]:
@@ -62,10 +58,10 @@ class FileFence:
         """
         checked_token(token)
         with self._locked(fcntl.LOCK_EX, wait):
-            highest = self._highest()
+            highest = self._mark.highest()
             refuse_below(highest, self._name, token)
             if token > highest:
-                self._store(token)
+                self._mark.replace(token)
             yield self.path
 
     @contextmanager
@@ -75,7 +71,7 @@ class FileFence:
         """
         checked_token(token)
         with self._locked(fcntl.LOCK_SH, wait):
-            refuse_below(self._highest(), self._name, token)
+            refuse_below(self._mark.highest(), self._name, token)
             yield self.path
 
     def check(self, token: int, *, shared: bool = False, wait: float | None = None) -> None:
@@ -111,29 +107,6 @@ class FileFence:
             else:
                 return
 
-    def _highest(self) -> int:
-        """0: no token was seen. Raises DamagedMark."""
-        try:
-            found = _MARK.fullmatch(self._mark.read_bytes())
-        except FileNotFoundError:
-            return 0
-        if found is None or found[0] != _line(int(found[1])):
-            raise DamagedMark(self._mark)
-        return int(found[1])
-
-    def _store(self, token: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(self._new, flags, 0o666), "wb") as file:
-            file.write(_line(token))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(self._new, self._mark)
-        folder = os.open(self._mark.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)  # the name, too, is on the disk
-        finally:
-            os.close(folder)
-
 
 class FileMarks:
     """Marks for middleware, one file a lock, in a folder that the processes of a service share."""
@@ -146,7 +119,3 @@ class FileMarks:
         """Raises StaleToken, DamagedMark, InvalidArgument, OSError."""
         file = hashlib.sha256(checked_name(name).encode()).hexdigest()  # a name may be longer than a file's may be
         FileFence(self._folder / file, name=name).check(token, shared=shared)
-
-
-def _line(token: int) -> bytes:
-    return b"lockd-fence 1 %d %08x\n" % (token, zlib.crc32(b"%d" % token))
