@@ -7,6 +7,7 @@ runs, as soon as there is a wait or the end. What Python handlers do not concern
 it was.
 """
 
+import math
 import signal
 import threading
 from collections.abc import Callable
@@ -21,6 +22,8 @@ except ImportError:
     from signal import signal as set_handler
 
 T = TypeVar("T")
+
+LOOK_UP_S = 0.5  # how late a handler may run while the main thread waits
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGBREAK")
 _SIGNALS = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
@@ -66,6 +69,14 @@ class _PutOff:
         finally:
             self._depth = depth
 
+    def acquire(self, lock: threading.Lock, timeout: float = math.inf) -> bool:
+        """Waits for it, as wait() does. timeout: seconds. A signal that comes in the moment before a thread falls
+        asleep wakes nobody, so that the main thread looks up from time to time.
+        """
+        if not _is_main():
+            return lock.acquire(timeout=timeout if timeout < threading.TIMEOUT_MAX else -1)
+        return self.wait(lambda: _acquire(lock, timeout))
+
     def _stand_in(self) -> None:
         """What a handler raises here is raised by _step_back()."""
         try:
@@ -98,6 +109,14 @@ class _PutOff:
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         if number not in self._came:
             self._came.append(number)
+
+
+def _acquire(lock: threading.Lock, timeout: float) -> bool:
+    while timeout > LOOK_UP_S:
+        if lock.acquire(timeout=LOOK_UP_S):
+            return True
+        timeout -= LOOK_UP_S
+    return lock.acquire(timeout=timeout)
 
 
 def _is_main() -> bool:

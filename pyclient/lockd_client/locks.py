@@ -5,7 +5,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -229,7 +228,7 @@ class Lock:
                 raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
         taken = self._turn.acquire(False)
         if not taken and wait:
-            taken = put_off.wait(partial(self._turn.acquire, timeout=min(wait, threading.TIMEOUT_MAX)))
+            taken = put_off.acquire(self._turn, wait)
         if taken:
             self._taken_by = agent
         return taken

@@ -103,7 +103,7 @@ class Transport:
             with self.inside() as engine:
                 operation = engine.submit(call, lambda _: answered.release(), now())
                 self._asking[threading.get_ident()] = operation
-            put_off.wait(answered.acquire)
+            put_off.acquire(answered)
         except BaseException:
             if operation is not None:
                 with self.inside() as engine:
