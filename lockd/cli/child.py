@@ -30,6 +30,7 @@ class Child:
     """command: not empty."""
 
     def __init__(self, command: list[str]) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, no exit code would be kept
         self._waits, self._go = os.pipe()
         parent = os.getpid()
         self.pid = os.fork()
@@ -56,11 +57,12 @@ class Child:
     def give_up(self) -> None:
         """It ends without having become the command."""
         os.close(self._go)
-        os.waitpid(self.pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
 
     def signal(self, number: int) -> None:
         """To its whole group."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # a command may have become another user's
             os.killpg(self.pid, number)
 
     def look(self) -> bool:
@@ -72,9 +74,9 @@ class Child:
             return False
         if os.WIFSTOPPED(status):
             return self._was_stopped(os.WSTOPSIG(status))
-        self._take_terminal()
         ended = os.waitstatus_to_exitcode(status)
         self.code = ended if ended >= 0 else BY_SIGNAL - ended
+        self._take_terminal()
         return False
 
     def resume(self) -> None:
@@ -95,14 +97,21 @@ class Child:
 
     def _give_terminal(self) -> bool:
         """Whether this process had it to give."""
-        if self._terminal is None or os.tcgetpgrp(self._terminal) != os.getpgrp():
+        if self._foreground() != os.getpgrp():
             return False
         self._set_foreground(self.pid)
         return True
 
     def _take_terminal(self) -> None:
-        if self._terminal is not None and os.tcgetpgrp(self._terminal) == self.pid:
+        if self._foreground() == self.pid:
             self._set_foreground(os.getpgrp())
+
+    def _foreground(self) -> int | None:
+        """The group that has the terminal; None: there is none, it is another session's, or it was hung up."""
+        try:
+            return None if self._terminal is None else os.tcgetpgrp(self._terminal)
+        except OSError:
+            return None
 
     def _set_foreground(self, group: int) -> None:
         """Who is in the background may do it only where this signal is ignored."""

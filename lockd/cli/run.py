@@ -63,6 +63,8 @@ class _Holding:
             if self.child.look():
                 self._stop_too()
             if self.child.code is not None:
+                if why:  # what it has started may not have minded
+                    self.child.signal(signal.SIGKILL)
                 return why
             left = self.lock.remaining()
             if left <= 0:
@@ -78,8 +80,10 @@ class _Holding:
 
     def end(self) -> None:
         """Whatever has happened here: the command does not go on without the lock, and the lock not without it."""
-        self.child.signal(signal.SIGKILL)
-        self.lock.release()
+        if self.child.runs:
+            self.child.signal(signal.SIGKILL)
+        if self.lock.owned:
+            self.lock.release()
 
     def _sleep(self, seconds: float) -> None:
         if select.select([self.woken], [], [], max(0.0, min(seconds, LOOK_S)))[0]:
@@ -215,11 +219,11 @@ def run_command(
                 reason=os.path.basename(command[0]) if reason is None else reason,
                 lock_delay=lock_delay,
             )
-            attempt.make(client, lock)
-            if not attempt.token:
-                exits.fail(attempt.refusal(), conflict_code)
             holding = _Holding(child, lock, given, heard)
             try:
+                attempt.make(client, lock)
+                if not attempt.token:
+                    exits.fail(attempt.refusal(), conflict_code)
                 lock.on_lost(lambda: os.write(told, b"\0"))
                 child.go({"LOCKD_NAME": "\n".join(names), "LOCKD_FENCE": str(lock.token)})
                 why = holding.watch()

@@ -448,7 +448,7 @@ class AsyncLockdClient:
             held_in = session.hold.get
         elif wants.reentrant:
             held_in = partial(self._sessions.get, wants.ttl)
-        return aio_locks.AsyncLock(
+        lock = aio_locks.AsyncLock(
             self._transport,
             wants,
             agent=self._agents.label,
@@ -457,3 +457,5 @@ class AsyncLockdClient:
             session=held_in,
             progress_within=checked_progress(progress_within, renews=auto_renew and wants.ttl > 0 and held_in is None),
         )
+        lock.in_session = session
+        return lock

@@ -58,6 +58,8 @@ class AsyncLock:
         weakref.finalize(self, self._holding.forsake).atexit = False
         self._turn = asyncio.Lock()  # held by whoever holds the lock, or is about to
         self._taken_by = ""
+        self.in_session: AsyncSession | None = None
+        """Kept, so that it is kept alive as long as this object is there."""
 
     # ---- taking and giving back
 
@@ -95,7 +97,7 @@ class AsyncLock:
         """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before. Once it is called
         the lock counts as not held, whatever it raises; what could not be told to a node is repeated in the background.
         """
-        if not self._turn.locked():
+        if not self._holding.is_taken:
             raise NotOwned
         try:
             await self._transport.run(self._holding.release())

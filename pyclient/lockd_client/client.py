@@ -474,7 +474,7 @@ class LockdClient:
             held_in = session.hold.get
         elif wants.reentrant:
             held_in = partial(self._sessions.get, wants.ttl)
-        return locks.Lock(
+        lock = locks.Lock(
             self._transport,
             wants,
             agent=self._agents.label,
@@ -483,3 +483,5 @@ class LockdClient:
             session=held_in,
             progress_within=checked_progress(progress_within, renews=auto_renew and wants.ttl > 0 and held_in is None),
         )
+        lock.in_session = session
+        return lock

@@ -227,6 +227,16 @@ class Holding(Watched):
         """Whether it is held, by this client's own clock."""
         return self.lease is not None and not self.lease.has_passed(now())
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether there is something to release, if only to learn that it was lost."""
+        return self.lease is not None
+
+    def leave_to_parent(self) -> None:
+        """In a child after a fork, before it acquires for itself."""
+        self._unwatch = _nothing
+        self.lease, self.token, self.count = None, 0, 0
+
     def remaining(self) -> float:
         return 0.0 if self.lease is None else self.lease.remaining(now())
 
@@ -341,7 +351,10 @@ class Holding(Watched):
                     self._undo(answer.token)
                     return False
             with self.driver.inside() as engine:
-                self.token, self.count = answer.token, max(1, answer.count if self.wants.reentrant else 1)
+                if lease.is_lost:
+                    raise SessionLost
+                again = self.wants.reentrant and self.token == answer.token
+                self.token, self.count = answer.token, self.count + 1 if again else 1
                 if self.lease is not lease:
                     self._unwatch()
                     self.lease = lease

@@ -8,6 +8,7 @@ it was.
 """
 
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class _PutOff:
 
     def __exit__(self, *_: object) -> None:
         if _is_main():
-            self._depth -= 1
+            self._depth = max(0, self._depth - 1)
             if self._depth == 0:
                 self._step_back()
 
@@ -94,17 +95,28 @@ class _PutOff:
     def _step_back(self) -> None:
         while self._handlers:
             try:
-                for number in list(self._handlers):
-                    set_handler(number, self._handlers[number])
-                    del self._handlers[number]
+                for number, handler in list(self._handlers.items()):
+                    set_handler(number, handler)
+                    self._handlers.pop(number, None)
             except BaseException as error:  # noqa: BLE001  # a handler's; the others are to be back all the same
                 self._raised.append(error)
-        came, self._came = self._came, []
-        for number in came:
-            signal.raise_signal(number)
+        while self._came:
+            number = self._came.pop(0)
+            handler = getsignal(number)
+            try:
+                if callable(handler):
+                    handler(number, None)
+            except BaseException as error:  # noqa: BLE001  # the same: each that came is to run
+                self._raised.append(error)
         if self._raised:
             raised, self._raised = self._raised, []
             raise raised[0]
+
+    def start_over(self) -> None:
+        """In a child that another thread has forked."""
+        for number, handler in self._handlers.items():
+            set_handler(number, handler)
+        self.__init__()  # type: ignore[misc]  # it is what it was at the beginning
 
     def _remember(self, number: int, _frame: FrameType | None) -> None:
         if number not in self._came:
@@ -124,3 +136,5 @@ def _is_main() -> bool:
 
 
 put_off = _PutOff()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=put_off.start_over)

@@ -5,6 +5,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +13,7 @@ from lockd_client.calls import Wants, seconds
 from lockd_client.clock import now
 from lockd_client.errors import DeadlockError, InvalidArgument, LockdError, LockTimeout, NotOwned
 from lockd_client.holding import Flow, Holding, SessionHold
-from lockd_client.interrupts import put_off
+from lockd_client.interrupts import LOOK_UP_S, put_off
 from lockd_client.transport import Transport
 from lockd_client.values import CycleLink, State
 
@@ -69,8 +70,11 @@ class Lock:
         )
         weakref.finalize(self, self._holding.forsake).atexit = False
         self._turn = threading.Lock()  # held by whoever holds the lock, or is about to
+        self._ended = threading.Event()  # set at the end of the present turn; to wait for it takes nothing
         self._taken_by = ""
         self._process = os.getpid()
+        self.in_session: Session | None = None
+        """Kept, so that it is kept alive as long as this object is there."""
 
     # ---- taking and giving back
 
@@ -87,10 +91,10 @@ class Lock:
         if not blocking and timeout != -1:
             raise InvalidArgument("a timeout needs blocking=True")
         wait = (math.inf if timeout == -1 else seconds(timeout, "timeout")) if blocking else 0.0
-        before = self._holding.count
+        before: list[int] = []
         try:
             with put_off:
-                return self._acquire(wait)
+                return self._acquire(wait, before)
         except BaseException:
             self._give_back(before)
             raise
@@ -100,7 +104,7 @@ class Lock:
         the lock counts as not held, whatever it raises; what could not be told to a node is repeated in the background.
         """
         with put_off:
-            if not self._turn.locked():
+            if not self._holding.is_taken:
                 raise NotOwned
             try:
                 self._transport.run(self._holding.release())
@@ -109,14 +113,16 @@ class Lock:
 
     def __enter__(self) -> Self:
         """Raises LockTimeout where it was not acquired within `wait`, and what acquire() raises."""
-        wait, before = self._wait, self._holding.count
+        before: list[int] = []
         try:
-            if not (self.acquire() if math.isinf(wait) else self.acquire(timeout=wait)):
-                raise LockTimeout(f"{self!r} after {wait} s")
-            return self
+            with put_off:
+                acquired = self._acquire(self._wait, before)
+            if acquired:
+                return self
         except BaseException:
             self._give_back(before)
             raise
+        raise LockTimeout(f"{self!r} after {self._wait} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -191,34 +197,40 @@ class Lock:
 
     # ---- inside
 
-    def _acquire(self, wait: float) -> bool:
+    def _acquire(self, wait: float, before: list[int]) -> bool:
+        """before: gets the count before it, once it has acquired."""
         agent = self._agent()
         end = now() + wait
         if not self._take_turn(agent, wait):
             return False
-        again = self._holding.count > 0
+        count = self._holding.count
         try:
-            if not again:
+            if not count:
                 self.lost.clear()
             left = wait if math.isinf(wait) else max(0.0, end - now())
             acquired = self._transport.run(self._holding.acquire(agent, left))
         except BaseException:
-            self._end_turn(again)
+            self._end_turn(count > 0)
             raise
-        if not acquired:
-            self._end_turn(again)
+        if acquired:
+            before.append(count)
+        else:
+            self._end_turn(count > 0)
         return acquired
 
-    def _give_back(self, count: int) -> None:
-        """What was acquired beyond it, where a signal's handler raised before the caller could know."""
-        if self._holding.give_back(count):
-            self._end_turn(count > 0)
+    def _give_back(self, before: list[int]) -> None:
+        """What was acquired, where a signal's handler raised before the caller could know."""
+        with put_off:
+            for count in before:
+                if self._holding.give_back(count):
+                    self._end_turn(count > 0)
 
     # ---- turns
 
     def _take_turn(self, agent: str, wait: float) -> bool:
         if self._process != os.getpid():  # whoever held it may not be in this process
             self._process, self._turn, self._taken_by = os.getpid(), threading.Lock(), ""
+            self._holding.leave_to_parent()
         if self._taken_by == agent:
             if self._reentrant:
                 return True
@@ -226,17 +238,23 @@ class Lock:
                 name = self._holding.wants.names[0][0]
                 own = CycleLink(owner="", session_id=0, agent=agent, name=name)
                 raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
-        taken = self._turn.acquire(False)
-        if not taken and wait:
-            taken = put_off.acquire(self._turn, wait)
-        if taken:
-            self._taken_by = agent
-        return taken
+        end = now() + wait
+        while True:
+            ended = self._ended
+            if self._turn.acquire(False):
+                self._taken_by = agent
+                return True
+            left = end - now()
+            if left <= 0:
+                return False
+            put_off.wait(partial(ended.wait, min(left, LOOK_UP_S)))
 
     def _end_turn(self, is_held: bool) -> None:
         if not is_held:
             self._taken_by = ""
             self._turn.release()
+            ended, self._ended = self._ended, threading.Event()
+            ended.set()
 
 
 class Session:

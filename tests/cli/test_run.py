@@ -193,6 +193,26 @@ def test_a_command_that_ends_when_it_is_told_to(node: FakeNode) -> None:
         assert "the lock could not be renewed, and the command was told to end" in process.popen.communicate()[1]
 
 
+def test_what_the_command_has_started_does_not_outlive_the_lock(node: FakeNode) -> None:
+    """The command ends when it is told to; what it has started does not mind."""
+    script = f"sh -c 'trap \"\" TERM; echo $$; {ENDLESS}' & trap 'exit 0' TERM; {ENDLESS}"
+    with Process(node, "run", "--ttl", "2", "--grace", "1", "a", "--", "sh", "-c", script) as process:
+        below = int(process.line())
+        node.stop()
+        assert process.popen.wait(WITHIN_S) == 75
+        eventually(lambda: not is_alive(below), WITHIN_S)
+
+
+def test_a_parent_that_ignores_the_ends_of_its_children(node: FakeNode) -> None:
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    arguments = [sys.executable, "-c", ignoring, *lockd_run("exit 7")]
+    folders = os.pathsep.join([str(ROOT), str(Path(lockd_client.__file__).parents[1])])
+    env = {**os.environ, "PYTHONPATH": folders, "LOCKD_ENDPOINTS": node.endpoint}
+    assert subprocess.run(arguments, env=env, timeout=WITHIN_S).returncode == 7
+
+
 def test_a_lock_that_was_broken_ends_it_at_once(node: FakeNode) -> None:
     with starts(node, ENDLESS, "--ttl", "3", trap="'' TERM") as process:
         node.lose(node.holds["a"].token)
