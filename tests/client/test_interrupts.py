@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import signal
 import sys
 import threading
@@ -77,6 +78,37 @@ def test_handlers_are_back_in_their_places(handled: list[int]) -> None:
     assert before == [
         signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     ]
+
+
+def test_each_signal_that_came_is_handled_though_the_first_handler_raises(handled: list[int]) -> None:
+    others: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _frame: others.append(number))
+    try:
+        with pytest.raises(Interrupted), put_off:
+            interrupt()
+            signal.raise_signal(signal.SIGUSR2)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert (handled, others) == ([signal.SIGUSR1], [signal.SIGUSR2])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 says that it is risky
+def test_a_child_that_another_thread_forks_gets_its_signals(handled: list[int]) -> None:
+    """While the main thread puts them off."""
+    codes: list[int] = []
+
+    def fork() -> None:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(7 if signal.getsignal(signal.SIGUSR1) == handler and not put_off._depth else 1)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+    handler = signal.getsignal(signal.SIGUSR1)
+    with put_off:
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+    assert codes == [7]
 
 
 def test_other_threads_put_nothing_off(handled: list[int]) -> None:
