@@ -172,7 +172,9 @@ def test_a_token_of_ones_own_releases_it_from_anywhere(run: Run, token: bytes | 
     run(body)
 
 
-def test_a_task_that_is_cancelled_while_it_waits_does_not_get_it(run: Run) -> None:
+def test_a_task_that_is_cancelled_while_it_waits_does_not_get_it(run_ours: Run) -> None:
+    """The original may read another call's answer after it (seen with redis-py 8.1.0 on a busy machine)."""
+
     async def body(make: Make) -> None:
         async with make(timeout=30):
             waiting = asyncio.ensure_future(make(timeout=30).acquire())
@@ -182,7 +184,7 @@ def test_a_task_that_is_cancelled_while_it_waits_does_not_get_it(run: Run) -> No
                 await waiting
         assert await make(timeout=30).acquire(blocking_timeout=WITHIN_S)
 
-    run(body)
+    run_ours(body)
 
 
 # ---- where ours differs, on purpose
