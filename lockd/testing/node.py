@@ -161,7 +161,7 @@ class NodeThread:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._serve())
-        except BaseException as error:
+        except BaseException as error:  # whatever ended it, start() raises it
             if self._ready.done():
                 raise
             self._ready.set_exception(error)

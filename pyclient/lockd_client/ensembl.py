@@ -170,7 +170,7 @@ class ResourceLocker:
         try:
             client_id = yield registry.register(Kind.CLIENT, client_name)
             resource_id = yield registry.register(Kind.RESOURCE, resource_uri)
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nobody has its id, to unlock it by
             with self._client._transport.inside() as engine:
                 engine.background(calls.unlock(answer.token), now())
             raise

@@ -301,7 +301,7 @@ class LockdDriver(coordination.CoordinationDriverWithExecutor):
         client = LockdClient(**self._settings.client)
         try:
             client.status()
-        except BaseException:
+        except BaseException:  # Ctrl-C, too: nobody has the client, to close it
             client.close()
             raise
         self._client = client

@@ -176,7 +176,7 @@ def in_a_child(
 def attempt(call: Any) -> Any:
     try:
         return call()
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, its name is the answer
         return type(error).__name__
 
 

@@ -180,7 +180,7 @@ class InterProcessLockNoWritePermission:
         taken: list[Callable[[], None]] = []
         try:
             return self._take(wait, taken)
-        except BaseException:
+        except BaseException:  # an error, or what a signal's handler raised: either way nothing is to be held
             self._undo(taken)
             raise
 
@@ -198,7 +198,7 @@ class InterProcessLockNoWritePermission:
         try:
             self._take(math.inf, taken)
             return self
-        except BaseException:
+        except BaseException:  # the same: there will be no body
             self._undo(taken)
             raise
 
@@ -258,9 +258,7 @@ class FileHold:
         self._lock = InterProcessLockNoWritePermission(name, shared=shared)
 
     def acquire(self, wait: float) -> bool:
-        if wait == 0:
-            return self._lock.acquire(blocking=False)
-        return self._lock.acquire(timeout=None if math.isinf(wait) else wait)
+        return self._lock.acquire(timeout=wait)
 
     def release(self) -> None:
         self._lock.release()

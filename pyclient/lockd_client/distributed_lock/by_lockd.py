@@ -1,7 +1,6 @@
 """Entries of type lockd."""
 
 import inspect
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -23,9 +22,7 @@ class LockdHold:
         return self._lock.token
 
     def acquire(self, wait: float) -> bool:
-        if wait == 0:
-            return self._lock.acquire(blocking=False)
-        return self._lock.acquire(timeout=-1 if math.isinf(wait) else wait)
+        return self._lock.acquire(timeout=wait)
 
     def release(self) -> None:
         self._lock.release()

@@ -103,12 +103,13 @@ def _started(arguments: Mapping[str, Any]) -> KazooClient:
     _LOG.setLevel(logging.CRITICAL)  # that nobody answers is told by what is raised
     try:
         client.start(timeout=PROBE_S)
-    except client.handler.timeout_exception as error:
+    except client.handler.timeout_exception as error:  # start() has stopped it
         raise Unreachable(f"no session within {PROBE_S:g} s") from error
-    except BaseException as error:
+    except KazooException as error:
         _end(client)
-        if isinstance(error, KazooException):
-            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        raise Unreachable(f"{type(error).__name__}: {error}") from error
+    except BaseException:  # whatever it is, the client's threads do not stay
+        _end(client)
         raise
     finally:
         _LOG.setLevel(logging.NOTSET)

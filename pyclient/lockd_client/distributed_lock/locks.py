@@ -59,7 +59,7 @@ class DistributedLock:
         try:
             with put_off:
                 return self._acquire(wait)
-        except BaseException:
+        except BaseException:  # an error, or what a signal's handler raised: either way nothing is to be held
             self._undo(had_turn)
             raise
 
@@ -75,9 +75,9 @@ class DistributedLock:
             _held.discard(hold)
             try:
                 put_off.wait(hold.release)
-            except Exception:
+            except Exception:  # of whichever library: release() has done what it can
                 raise
-            except BaseException:
+            except BaseException:  # what a signal's handler raised, nobody knows where in release()
                 hold.abandon()
                 raise
             finally:
@@ -95,7 +95,7 @@ class DistributedLock:
         try:
             self.acquire()
             return self
-        except BaseException:
+        except BaseException:  # a signal's handler may raise once it is acquired, and then there is no body
             self._undo(had_turn)
             raise
 
@@ -105,7 +105,7 @@ class DistributedLock:
         with put_off:
             try:
                 self.release()
-            except Exception as failure:
+            except Exception as failure:  # of whichever library the server has
                 if error is None:
                     raise
                 error.add_note(f"while the lock was released: {type(failure).__name__}: {failure}")
