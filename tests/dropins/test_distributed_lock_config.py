@@ -50,12 +50,6 @@ def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     CHOICE.forget()
 
 
-@pytest.fixture(scope="module")
-def one_redis() -> Iterator[Peer]:
-    with redis_server() as peer:
-        yield peer
-
-
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "locking.yml"
@@ -189,7 +183,8 @@ def test_where_nothing_answers_every_entry_is_named_with_what_it_said(tmp_path: 
         get_lock(tmp_path / "x")
     text = str(raised.value)
     assert isinstance(raised.value, Unavailable)
-    assert [f"entry {number} ({kind}): " in text for number, kind in enumerate(("lockd", "redis", "zookeeper"), 1)]
+    for number, kind in enumerate(("lockd", "redis", "zookeeper"), 1):
+        assert f"entry {number} ({kind}): " in text
     assert f"127.0.0.1:{ports[0]}: UNAVAILABLE" in text
     assert f"{ports[1]}. Connection refused" in text
     assert "no session within 3 s" in text

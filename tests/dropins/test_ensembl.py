@@ -14,22 +14,11 @@ from lockd_client import LimitReached, LockdClient, OutcomeUnknown, ensembl, reg
 from lockd_client.ensembl import Client, LockException, Resource, ResourceLock, ResourceLocker
 from tests.client.fake_node import Fail, FakeNode
 from tests.eventually import eventually
-from tests.integration.cluster import Cluster, running
+from tests.integration.cluster import running
 
 WITHIN_S = 20.0
 ANN, BOB = "ann@ebi.example", "ProteinFeaturePipeline"
 DB = "mysql://user@server:3306/homo_sapiens_core_100_38"
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running(tmp_path_factory.mktemp("ensembl"), 1) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def url(cluster: Cluster) -> str:
-    return f"lockd://{cluster.nodes[1].endpoint}"
 
 
 @pytest.fixture
@@ -43,12 +32,6 @@ def locker(url: str) -> Iterator[ResourceLocker]:
             locker.delete_client(client)
         for resource in locker.get_resources():
             locker.delete_resource(resource)
-
-
-@pytest.fixture
-def client(cluster: Cluster) -> Iterator[LockdClient]:
-    with cluster.client() as client:
-        yield client
 
 
 def ids(locks: list[ResourceLock]) -> list[int]:

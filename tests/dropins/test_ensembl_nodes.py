@@ -1,6 +1,6 @@
 """ResourceLocker: the nodes that it goes to, races for a lock, and callers that are asked who they are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ ANN, BOB = "ann@ebi.example", "ProteinFeaturePipeline"
 DB = "mysql://user@server:3306/homo_sapiens_core_100_38"
 
 
-@pytest.fixture(scope="module")
-def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("ensembl"), 1) as cluster:
-        yield cluster.nodes[1].endpoint
+@pytest.fixture
+def endpoint(cluster: Cluster) -> str:
+    return cluster.nodes[1].endpoint
 
 
 # ---- where it goes

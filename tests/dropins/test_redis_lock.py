@@ -6,7 +6,6 @@ A test with `side` is run for both. Where they differ on purpose, test_redis_loc
 import contextlib
 import inspect
 import logging
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +16,6 @@ import redis.lock
 
 from lockd_client import LockdClient
 from lockd_client.redis_lock import AsyncLock, Lock
-from tests.dropins.peers import Peer, redis_server
 from tests.dropins.redis_sides import (
     TIMEOUT_S,
     WITHIN_S,
@@ -28,33 +26,9 @@ from tests.dropins.redis_sides import (
     in_another_thread,
 )
 from tests.eventually import eventually
-from tests.integration.cluster import Cluster, free_port, running
+from tests.integration.cluster import free_port
 
 LockError, LockNotOwnedError = redis.exceptions.LockError, redis.exceptions.LockNotOwnedError
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running(tmp_path_factory.mktemp("redis-lock"), 1) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Peer]:
-    with redis_server() as server:
-        yield server
-
-
-@pytest.fixture
-def original(server: Peer) -> Iterator[OverRedis]:
-    with contextlib.closing(OverRedis(server)) as side:
-        yield side
-
-
-@pytest.fixture
-def ours(cluster: Cluster) -> Iterator[OverLockd]:
-    with contextlib.closing(OverLockd(cluster)) as side:
-        yield side
 
 
 @pytest.fixture(params=["original", "ours"])

@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -15,36 +14,11 @@ import redis.lock
 
 from lockd_client import LockdClient, errors, redis_lock
 from lockd_client.redis_lock import Lock
-from tests.dropins.peers import Peer, redis_server
 from tests.dropins.redis_sides import TIMEOUT_S, WITHIN_S, OverLockd, OverRedis, check_not_held, in_another_thread
 from tests.eventually import eventually
 from tests.integration.cluster import Cluster, running
 
 LockError, LockNotOwnedError = redis.exceptions.LockError, redis.exceptions.LockNotOwnedError
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running(tmp_path_factory.mktemp("redis-lock"), 1) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Peer]:
-    with redis_server() as server:
-        yield server
-
-
-@pytest.fixture
-def original(server: Peer) -> Iterator[OverRedis]:
-    with contextlib.closing(OverRedis(server)) as side:
-        yield side
-
-
-@pytest.fixture
-def ours(cluster: Cluster) -> Iterator[OverLockd]:
-    with contextlib.closing(OverLockd(cluster)) as side:
-        yield side
 
 
 def test_no_call_makes_it_live_shorter(original: OverRedis, ours: OverLockd) -> None:
