@@ -1,6 +1,4 @@
-"""Other lock services, real ones: each a process on a free port of loopback, in a folder of its own, which is ended by
-its process id.
-"""
+"""Other lock services, real ones: each on a free port of loopback, in a folder of its own."""
 
 import contextlib
 import shutil
@@ -11,13 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.eventually import eventually
 from tests.integration.cluster import free_port
+from tests.servers import EXIT_WITHIN_S, serving
 
 HOST = "127.0.0.1"
-READY_WITHIN_S = 60.0  # a Java machine, beside other tests
 ANSWER_WITHIN_S = 2.0
-EXIT_WITHIN_S = 20.0
 ZOOKEEPER_JAR = Path("/usr/share/java/zookeeper.jar")
 ZOOKEEPER_TICK_MS = 200  # sessions live 2 to 20 ticks
 
@@ -67,27 +63,8 @@ def zookeeper_server() -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def _running(command: Sequence[str], folder: Path, port: int, question: bytes, answer: bytes) -> Iterator[Peer]:
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-            start_new_session=True,  # a terminal's Ctrl-C reaches the test alone
-        )
-
-    def is_ready() -> bool:
-        assert process.poll() is None, f"{command[0]} ended by itself: {log.read_text(errors='replace')}"
-        return answer in _ask(port, question)
-
-    try:
-        eventually(is_ready, READY_WITHIN_S)
+    with serving(command, folder, lambda: answer in _ask(port, question)) as process:
         yield Peer(HOST, port, process)
-    finally:
-        process.kill()  # neither keeps anything that would have to be put away
-        process.wait(EXIT_WITHIN_S)
 
 
 def _ask(port: int, question: bytes) -> bytes:

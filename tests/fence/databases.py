@@ -1,5 +1,5 @@
-"""Databases to be guarded: SQLite in a file, and real servers of PostgreSQL and MariaDB, each a process in a folder of
-its own that listens on a socket there and nowhere else, and that is ended by its process id.
+"""Databases to be guarded: real servers of PostgreSQL and MariaDB, each in a folder of its own. It listens on a socket
+there and nowhere else.
 """
 
 import contextlib
@@ -18,10 +18,8 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from tests.eventually import eventually
+from tests.servers import serving
 
-READY_WITHIN_S = 60.0
-EXIT_WITHIN_S = 20.0
 POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"))  # Debian's place, not in PATH
 
 
@@ -73,32 +71,15 @@ def _run(command: Sequence[str], folder: str, **options: Any) -> None:
 
 @contextlib.contextmanager
 def _serving(command: Sequence[str], folder: str, address: str, url: str, **options: Any) -> Iterator[None]:
-    log = Path(folder) / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd=folder,
-            start_new_session=True,  # a terminal's Ctrl-C reaches the test alone
-            **options,
-        )
-
-    def is_ready() -> bool:
-        assert process.poll() is None, f"{command[0]} ended by itself: {log.read_text(errors='replace')}"
+    def answers() -> bool:
         with contextlib.suppress(OSError, OperationalError):
             _connect(address)  # first, since a driver that cannot leaves its socket to the garbage collector
             _execute(url, "SELECT 1")
             return True
         return False
 
-    try:
-        eventually(is_ready, READY_WITHIN_S)
+    with serving(command, Path(folder), answers, ended_by=signal.SIGQUIT, **options):
         yield
-    finally:
-        process.send_signal(signal.SIGQUIT)  # at once: nothing is kept
-        process.wait(EXIT_WITHIN_S)
 
 
 def _connect(address: str) -> None:
