@@ -19,7 +19,7 @@ from lockd_client.elections import VALUE, leader_in
 from lockd_client.endpoints import parse_endpoint
 from lockd_client.errors import InvalidArgument
 from lockd_client.holding import OwnSessions, checked_progress
-from lockd_client.options import ElectionOptions, LockOptions, check_decorated, name_of
+from lockd_client.options import ElectionOptions, LockOptions, check_decorated, checked_result, name_of
 from lockd_client.settings import Given, resolve
 from lockd_client.transport import Transport
 from lockd_client.values import (
@@ -238,7 +238,7 @@ class LockdClient:
             @wraps(function)
             def locked(*arguments: P.args, **keywords: P.kwargs) -> T:
                 with self.lock(name_of(name, arguments, keywords), ttl, **options):
-                    return function(*arguments, **keywords)
+                    return checked_result(function, function(*arguments, **keywords))
 
             return locked
 

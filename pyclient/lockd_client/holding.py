@@ -3,6 +3,7 @@ they answer. Pure but for the clock. sync and async objects (locks.py, aio_locks
 """
 
 import math
+import weakref
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -82,17 +83,15 @@ class Watched:
     def watch(self, lease: Lease) -> Callable[[], None]:
         """Inside. Returns what ends it."""
         self._was_lost = False
+        return lease.listen(partial(self.heard, lease))
 
-        def heard(state: State) -> None:
-            if state is State.LOST:
-                self._was_lost = True
-                self._signal(lease.is_foreign)
-            if not lease.is_foreign:
-                self._fire(state)
-
-        return lease.listen(heard)
-
-    def _fire(self, state: State) -> None:
+    def heard(self, lease: Lease, state: State) -> None:
+        """Inside."""
+        if state is State.LOST:
+            self._was_lost = True
+            self._signal(lease.is_foreign)
+        if lease.is_foreign:
+            return
         for observer in self._observers:
             self.driver.fire(partial(observer, state))
         if state is State.LOST:
@@ -103,9 +102,19 @@ class Watched:
 class SessionHold(Watched):
     """A session of this client's. Its lease is looked after until it is closed or lost."""
 
-    def __init__(self, driver: Driver, ttl: float, owner: str | None, signal: Callable[[bool], object]) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        ttl: float,
+        owner: str | None,
+        signal: Callable[[bool], object],
+        *,
+        is_shared: bool = False,
+    ) -> None:
+        """is_shared: among locks that know nothing of each other; each of them ends with its own object."""
         super().__init__(driver, signal)
         self.ttl = ttl
+        self.is_shared = is_shared
         self.id = 0
         self.lease: Lease | None = None
         self.is_closed = False
@@ -165,13 +174,14 @@ class OwnSessions:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._sessions: dict[float, SessionHold] = {}
+        weakref.finalize(self, _forsake_all, self._sessions).atexit = False
 
     def get(self, ttl: float) -> Flow[SessionHold]:
         with self._driver.inside():
             session = self._living(ttl)
         if session is not None:
             return session
-        opened = SessionHold(self._driver, ttl, None, _no_signal)
+        opened = SessionHold(self._driver, ttl, None, _no_signal, is_shared=True)
         yield from opened.open()
         with self._driver.inside() as engine:
             session = self._living(ttl)
@@ -220,6 +230,7 @@ class Holding(Watched):
         self._auto_renew = auto_renew
         self._progress_within = progress_within
         self._session = session
+        self._shares_session = False
         self._unwatch: Callable[[], None] = _nothing
 
     @property
@@ -311,9 +322,16 @@ class Holding(Watched):
             raise LockLost(name)
 
     def forsake(self) -> None:
-        """Nobody has the lock object any more: its hold ends with its ttl. At any moment, in any thread."""
-        if self.lease is not None and not self.lease.session_id:
-            self.lease.renews = False
+        """Nobody has the lock object any more: its hold ends with its ttl, or with its session. At any moment, in any
+        thread.
+        """
+        lease = self.lease
+        if lease is None:
+            return
+        if not lease.session_id:
+            lease.renews = False
+        elif self._shares_session:
+            lease.forsake(now(), self._let_go)
 
     def give_back(self, count: int) -> bool:
         """Releases in the background what was acquired beyond `count`, of which nobody was told. False: nothing."""
@@ -355,6 +373,7 @@ class Holding(Watched):
                     raise SessionLost
                 again = self.wants.reentrant and self.token == answer.token
                 self.token, self.count = answer.token, self.count + 1 if again else 1
+                self._shares_session = session is not None and session.is_shared
                 if self.lease is not lease:
                     self._unwatch()
                     self.lease = lease
@@ -374,6 +393,16 @@ class Holding(Watched):
         if lease.has_passed(now()):
             raise LockLost(self._names())
         return lease
+
+    def _let_go(self) -> list[Call[Any]]:
+        """Inside. The calls that end what was forsaken."""
+        lease, unlocks = self.lease, [calls.unlock(self.token) for _ in range(self.count)]
+        if lease is None:
+            return []
+        self._unwatch()
+        self.lease, self.token, self.count = None, 0, 0
+        self.heard(lease, State.LOST)
+        return unlocks
 
     def _undo(self, token: int) -> None:
         with self.driver.inside() as engine:
@@ -419,6 +448,12 @@ def _ended_meanwhile(answer: LockAnswer) -> bool:
             raise UpgradeRefused
         case _:
             raise CallFailed(f"an outcome that this version does not know: {answer.outcome}")
+
+
+def _forsake_all(sessions: dict[float, SessionHold]) -> None:
+    """The client and all that it made are gone."""
+    for session in list(sessions.values()):
+        session.forsake()
 
 
 def _no_signal(_is_foreign: bool) -> None:

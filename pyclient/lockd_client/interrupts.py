@@ -4,7 +4,8 @@ Python runs handlers in the main thread between any two instructions: half way t
 granted and before anybody was told of it. So the main thread puts them off while it keeps books, and takes them where
 it waits. That is done by standing in for the handlers, since Python has no other way: each is back in its place, and
 runs, as soon as there is a wait or the end. What Python handlers do not concern (SIG_DFL, SIG_IGN, other threads) is as
-it was.
+it was. What a library registered below Python for a signal that has a Python handler too, as faulthandler.register()
+does, is lost.
 """
 
 import math
@@ -26,7 +27,11 @@ T = TypeVar("T")
 
 LOOK_UP_S = 0.5  # how late a handler may run while the main thread waits
 
-_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGALRM", "SIGUSR1", "SIGUSR2", "SIGBREAK")
+# Each costs every call a look. Others are not put off: their handlers must not raise, or call the client.
+_NAMES = (
+    *("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK", "SIGUSR1", "SIGUSR2", "SIGCHLD", "SIGTSTP", "SIGCONT"),
+    *("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGXCPU"),
+)
 _SIGNALS = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
 
 
@@ -36,7 +41,7 @@ class _PutOff:
     def __init__(self) -> None:
         self._depth = 0
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        self._came: list[int] = []
+        self._came: dict[int, FrameType | None] = {}
         self._raised: list[BaseException] = []
 
     def __enter__(self) -> None:
@@ -101,11 +106,11 @@ class _PutOff:
             except BaseException as error:  # noqa: BLE001  # a handler's; the others are to be back all the same
                 self._raised.append(error)
         while self._came:
-            number = self._came.pop(0)
-            handler = getsignal(number)
+            number = next(iter(self._came))
+            frame, handler = self._came.pop(number), getsignal(number)
             try:
                 if callable(handler):
-                    handler(number, None)
+                    handler(number, frame)
             except BaseException as error:  # noqa: BLE001  # the same: each that came is to run
                 self._raised.append(error)
         if self._raised:
@@ -118,9 +123,16 @@ class _PutOff:
             set_handler(number, handler)
         self.__init__()  # type: ignore[misc]  # it is what it was at the beginning
 
-    def _remember(self, number: int, _frame: FrameType | None) -> None:
-        if number not in self._came:
-            self._came.append(number)
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self._came.setdefault(number, frame)
+
+
+def refuse_inside(mutex: threading.RLock) -> None:
+    """Raises RuntimeError in a thread that has it: who has interrupted the client's bookkeeping, as a finalizer may in
+    any thread, would find it half done.
+    """
+    if mutex._is_owned():  # type: ignore[attr-defined]  # what threading.Condition itself asks
+        raise RuntimeError("the client was called while it was at work: by a finalizer, or a handler of a signal")
 
 
 def _acquire(lock: threading.Lock, timeout: float) -> bool:

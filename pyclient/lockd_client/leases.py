@@ -7,15 +7,18 @@ SUSPENDED.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import Any
 
 from lockd_client import calls
 from lockd_client.calls import Call
 from lockd_client.values import RenewAnswer, State
 
 Listener = Callable[[State], None]
+Ends = Callable[[], list[Call[Any]]]
 
 RENEWALS_PER_TTL = 3
 PAUSES_PER_TTL = 10  # after a renewal that failed, another this part of a ttl later
@@ -48,6 +51,7 @@ class Lease:
         self.is_stalled = False  # a renewal was due, and no progress had been reported
         self.is_lost = False
         self.is_foreign = False  # it is the process's from which this one was forked
+        self._forsaken: deque[tuple[float, Ends]] = deque()
         self._progress_within = progress_within
         self._progressed = sent
         self._told = State.CONNECTED
@@ -122,6 +126,19 @@ class Lease:
         key = next(self._listener_ids)
         self._listeners[key] = listener
         return lambda: self._listeners.pop(key, None) and None
+
+    def forsake(self, time: float, ends: Ends) -> None:
+        """Of a session's: nobody has what `ends` ends any more, which from now on is as if it had a lease of its own
+        that is not renewed. At any moment, in any thread.
+        """
+        self._forsaken.append((time + self.ttl, ends))
+
+    def end_forsaken(self, time: float) -> list[Call[Any]]:
+        """The calls that bring it about, for what has had its time."""
+        found: list[Call[Any]] = []
+        while self._forsaken and self._forsaken[0][0] <= time:
+            found += self._forsaken.popleft()[1]()
+        return found
 
     def due(self) -> float:
         """When to look at it again."""

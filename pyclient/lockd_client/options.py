@@ -1,10 +1,12 @@
 """What may be said of a lock when it is made, for what makes locks on its own."""
 
 from collections.abc import Callable
-from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
-from typing import Any, TypedDict
+from inspect import isasyncgen, isasyncgenfunction, isawaitable, iscoroutinefunction, isgenerator, isgeneratorfunction
+from typing import Any, TypedDict, TypeVar
 
 from lockd_client.errors import InvalidArgument
+
+T = TypeVar("T")
 
 
 class ElectionOptions(TypedDict, total=False):
@@ -40,3 +42,16 @@ def check_decorated(function: Callable[..., object], *, is_async: bool) -> None:
         raise InvalidArgument(f"{what} is a coroutine function: use AsyncLockdClient's synchronized")
     if is_async and not iscoroutinefunction(function):
         raise InvalidArgument(f"{what} is no coroutine function: use LockdClient's synchronized")
+
+
+def checked_result(function: Callable[..., object], result: T) -> T:
+    """Raises InvalidArgument for what only now would begin, as a coroutine that a plain function returns."""
+    if isawaitable(result) or isgenerator(result) or isasyncgen(result):
+        what = getattr(function, "__qualname__", repr(function))
+        if hasattr(result, "close"):
+            result.close()  # a coroutine that is never awaited warns of that
+        kind = type(result).__name__
+        raise InvalidArgument(
+            f"{what} returned a {kind}, which runs after the lock is released: take the lock inside it"
+        )
+    return result

@@ -11,7 +11,7 @@ from lockd_client.operations import Answer, Operation
 
 Submit = Callable[[Call[Any], Callable[[Operation], None], float], Operation]
 
-CLOSE_S = 300.0  # how long it is tried to tell a node that a lost session is to be closed
+TELL_S = 300.0  # how long it is tried to tell a node that a lost session, or a forsaken hold, is to end
 
 
 class Renewals:
@@ -40,7 +40,7 @@ class Renewals:
         if not lease.is_lost:
             lease.lose()
             if lease.session_id:
-                self._submit(calls.close_session(lease.session_id, CLOSE_S), _nobody, time).is_background = True
+                self._in_background(calls.close_session(lease.session_id), time)
 
     def tend(self, time: float) -> None:
         """Does what is due."""
@@ -49,6 +49,8 @@ class Renewals:
                 self.lose(lease, time)
                 continue
             lease.tell(time)
+            for call in lease.end_forsaken(time):
+                self._in_background(call, time)
             if lease.wants_renewal(time):
                 self._renew(lease, time)
             else:
@@ -60,6 +62,10 @@ class Renewals:
     def take_all(self) -> list[Lease]:
         """They are not looked after any more."""
         return self._upkeep.take_all()
+
+    def _in_background(self, call: Call[Any], time: float) -> None:
+        call.timeout = TELL_S
+        self._submit(call, _nobody, time).is_background = True
 
     def _renew(self, lease: Lease, time: float) -> None:
         def done(operation: Operation) -> None:

@@ -30,7 +30,7 @@ from lockd_client.clock import grpc_timeout, now
 from lockd_client.credentials import Credentials, Pem
 from lockd_client.engine import Engine
 from lockd_client.errors import ClientClosed
-from lockd_client.interrupts import put_off
+from lockd_client.interrupts import put_off, refuse_inside
 from lockd_client.links import Action, Ask, Close, HangUp, Link, Open, Write
 from lockd_client.operations import Answer, Operation
 from lockd_client.proto import lockd_pb2
@@ -46,7 +46,7 @@ T = TypeVar("T")
 class _Stream:
     """What carries a link."""
 
-    def __init__(self, link: Link, mutex: threading.Lock) -> None:
+    def __init__(self, link: Link, mutex: threading.RLock) -> None:
         self.link = link
         self.writable = threading.Condition(mutex)
         self.is_closed = False
@@ -71,7 +71,7 @@ class Transport:
         _OPEN.add(self)
 
     def _begin(self) -> None:
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # it knows who has it: see refuse_inside()
         self._changed = threading.Condition(self._mutex)
         self._background: threading.Thread | None = None
         self._wakes_at = math.inf
@@ -137,6 +137,7 @@ class Transport:
     def inside(self) -> Iterator[Engine]:
         """The engine, for one thread at a time and for a moment."""
         with put_off:
+            refuse_inside(self._mutex)
             with self._mutex:
                 yield self._engine
                 todo = self._take_todo()
@@ -159,6 +160,7 @@ class Transport:
         """For one call: a channel, and the edition of the credentials that go with it. Waits while the process forks.
         Raises ClientClosed.
         """
+        refuse_inside(self._mutex)
         with self._mutex:
             self._changed.wait_for(lambda: not self._engine.is_paused)
             if self._engine.is_closed:

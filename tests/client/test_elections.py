@@ -92,6 +92,18 @@ def test_wrong_arguments_are_refused_where_they_stand(client: LockdClient) -> No
         client.synchronized("a", ttl=-1)
 
 
+def test_a_plain_function_that_returns_what_would_run_later_is_refused_when_called(client: LockdClient) -> None:
+    async def coroutine() -> None:
+        """A caller may await it after the lock is released."""
+
+    def generator() -> Iterator[int]:
+        return (number for number in [1])
+
+    for function in (lambda: coroutine(), generator):
+        with pytest.raises(InvalidArgument, match="which runs after the lock is released"):
+            client.synchronized("a")(function)()
+
+
 def test_synchronized_coroutines(node: FakeNode) -> None:
     async def use() -> None:
         async with AsyncLockdClient(port=node.port) as client:

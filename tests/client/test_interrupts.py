@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -90,6 +90,43 @@ def test_each_signal_that_came_is_handled_though_the_first_handler_raises(handle
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert (handled, others) == ([signal.SIGUSR1], [signal.SIGUSR2])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGCHLD, signal.SIGTSTP, signal.SIGPROF])
+def test_a_handler_may_call_the_client_wherever_the_signal_came(number: signal.Signals) -> None:
+    """Not before the client is done with its books; with the frame that was interrupted, as profilers need it."""
+    frames: list[FrameType | None] = []
+    with FakeNode() as node, LockdClient(port=node.port) as client:
+
+        def handler(_number: int, frame: FrameType | None) -> None:
+            frames.append(frame)
+            assert client.Lock("by the handler")
+
+        before = signal.signal(number, handler)
+        try:
+            with client._transport.inside():
+                signal.raise_signal(number)
+                assert not frames
+        finally:
+            signal.signal(number, before)
+        assert [frame.f_code.co_name for frame in frames if frame] == [
+            "test_a_handler_may_call_the_client_wherever_the_signal_came"
+        ]
+        assert list(node.holds) == ["by the handler"]
+
+
+def test_a_finalizer_that_calls_the_client_inside_its_bookkeeping_is_refused() -> None:
+    """Garbage is collected at any moment and in any thread; to wait there would be for ever."""
+    with FakeNode() as node, LockdClient(port=node.port) as client:
+        lock = client.lock("a")
+        assert lock.acquire()
+        uses: list[Callable[[], object]] = [lock.release, client.lock("b").acquire, lambda: client.is_locked("a")]
+        for use in [*uses, lambda: next(client.watch())]:
+            with client._transport.inside(), pytest.raises(RuntimeError, match="while it was at work"):
+                use()
+        assert lock.owned
+        lock.release()
+        assert not node.holds
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 says that it is risky

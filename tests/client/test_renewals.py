@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from lockd_client import AsyncLockdClient, Lock, LockdClient
+from lockd_client import AsyncLockdClient, Lock, LockdClient, State
+from lockd_client.clock import now
 from lockd_client.proto import lockd_pb2
 from tests.client.fake_node import FakeNode
 from tests.eventually import async_eventually, eventually
 
 WITHIN_S = 10.0
 TTL_S = 0.3
+LONG_TTL_S = 1.5  # where a loss on a busy machine would be taken for the end that is looked for
 
 
 @pytest.fixture
@@ -69,6 +71,42 @@ def test_a_lock_is_not_renewed_once_its_object_is_gone(node: FakeNode) -> None:
         gc.collect()
         assert gone() is None
         goes_on_alone(node)
+
+
+def test_a_re_entrant_lock_ends_with_its_object_though_its_session_lives(node: FakeNode) -> None:
+    """No sooner than a lock with a lease of its own; whoever listens is told of a loss. Others in the session stay."""
+    with LockdClient(port=node.port) as client:
+        told: list[State] = []
+        lock, again, other = (client.lock(name, ttl=LONG_TTL_S, reentrant=True) for name in ("a", "a", "b"))
+        lock.on_state(told.append)
+        assert all(each.acquire() for each in (lock, lock, again, other))
+        gone, began = weakref.ref(lock), now()
+        del lock
+        gc.collect()
+        assert gone() is None
+        eventually(lambda: State.LOST in told, WITHIN_S)
+        assert now() - began >= LONG_TTL_S
+        eventually(lambda: node.holds["a"].count == 1, WITHIN_S)
+        assert (again.owned, other.owned) == (True, True)
+        again.release()
+        assert list(node.holds) == ["b"]
+
+
+def test_a_clients_own_sessions_end_once_it_is_dropped_with_its_locks(node: FakeNode) -> None:
+    with LockdClient(port=node.port) as another:
+        client = LockdClient(port=node.port)
+        transport = client._transport
+        lock = client.lock("a", ttl=LONG_TTL_S, reentrant=True)
+        lock.acquire()
+        del client
+        gc.collect()
+        before = kept_alive(node)
+        eventually(lambda: kept_alive(node) > before + 1, WITHIN_S)  # for the lock, which is still there
+        lock.release()
+        del lock
+        eventually(lambda: gc.collect() >= 0 and node.calls(lockd_pb2.CloseSessionRequest), WITHIN_S)
+        assert not another.is_locked("a")
+        transport.close()
 
 
 def test_a_session_is_not_kept_alive_once_its_object_is_gone(node: FakeNode) -> None:
