@@ -5,14 +5,11 @@ lines. User is the other end of the pipes.
 import gc
 import json
 import os
-import select
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lockd_client.distributed_lock import (
     DistributedLock,
@@ -22,65 +19,26 @@ from lockd_client.distributed_lock import (
     get_read_lock,
     get_write_lock,
 )
-from tests.integration.cluster import ROOT
+from tests.driven import Driven, serve
 
 WITHIN_S = 60.0
 GETTERS = {"lock": get_lock, "read": get_read_lock, "write": get_write_lock}
 
 
-class User:
-    """environment: besides what every process has, such as ISF_DISTRIBUTED_LOCK_CONFIG."""
+class User(Driven):
+    """What it did is the answer, or the name of the error. environment: besides what every process has, such as
+    ISF_DISTRIBUTED_LOCK_CONFIG.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.dropins.distributed_lock_user"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            start_new_session=True,
-        )
-
-    def begin(self, do: str, **arguments: Any) -> None:
-        """The answer is asked for later."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> Any:
-        """What it did, or the name of the error."""
-        assert self._process.stdout is not None
-        assert select.select([self._process.stdout], [], [], WITHIN_S)[0], f"no answer within {WITHIN_S} s"
-        return json.loads(self._process.stdout.readline())
-
-    def ask(self, do: str, **arguments: Any) -> Any:
-        self.begin(do, **arguments)
-        return self.answer()
+        command = [sys.executable, "-m", "tests.dropins.distributed_lock_user"]
+        super().__init__(command, environment={**os.environ, **environment}, within=WITHIN_S)
 
     def acquire(self, name: str, kind: str = "lock", timeout: float | None = None) -> Any:
-        return self.ask("acquire", name=name, kind=kind, timeout=timeout)
+        return self.call("acquire", name=name, kind=kind, timeout=timeout)
 
     def release(self, name: str, kind: str = "lock") -> Any:
-        return self.ask("release", name=name, kind=kind)
-
-    def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
+        return self.call("release", name=name, kind=kind)
 
 
 # ---- in the process itself
@@ -180,13 +138,5 @@ def attempt(call: Any) -> Any:
         return type(error).__name__
 
 
-def main() -> None:
-    doing = Doing()
-    for line in sys.stdin:
-        call = json.loads(line)
-        method = getattr(doing, call.pop("do"))
-        print(json.dumps(attempt(lambda method=method, call=call: method(**call))), flush=True)  # noqa: T201  the answer
-
-
 if __name__ == "__main__":
-    main()
+    serve(Doing(), attempt)

@@ -156,7 +156,7 @@ def test_update_config_takes_effect_at_the_next_acquire_and_leaves_what_is_held(
 def test_a_child_looks_for_its_own_server(file: Path, one_redis: Peer) -> None:
     file.write_text(json.dumps([redis_at(one_redis.port)]))
     with User({VARIABLE: str(file)}) as parent:
-        assert parent.ask("client_in_a_fork") == [True, True]
+        assert parent.call("client_in_a_fork") == [True, True]
 
 
 def test_the_examples_of_the_documentation_are_configurations() -> None:

@@ -99,7 +99,7 @@ def test_the_processes_of_a_name_are_alone_in_turn(backend: Backend) -> None:
     with ExitStack() as stack:
         users = [stack.enter_context(backend.user()) for _ in range(PROCESSES)]
         for user in users:
-            user.begin("count", name=backend.name("counted"), file=str(counter), rounds=ROUNDS)
+            user.ask("count", name=backend.name("counted"), file=str(counter), rounds=ROUNDS)
         assert [user.answer() for user in users] == [ROUNDS] * PROCESSES
     assert counter.read_text() == str(PROCESSES * ROUNDS)
 
@@ -126,7 +126,7 @@ def test_a_held_lock_is_refused_to_others_and_its_release_lets_the_next_one_in(
     assert second.acquire(name, timeout=REFUSED_S) is False
     assert second.acquire(name, timeout=0) is False
     assert second.acquire(backend.name("another"), timeout=0) is True
-    second.begin("acquire", name=name, kind="lock", timeout=None)
+    second.ask("acquire", name=name, kind="lock", timeout=None)
     assert first.release(name) == "released"
     assert second.answer() is True
     assert first.acquire(name, timeout=REFUSED_S) is False
@@ -182,9 +182,9 @@ def test_one_that_is_killed_while_it_waits_keeps_nobody_out(backend: Backend, fi
     name = backend.name("killed waiting")
     with backend.user() as waiting:
         assert first.acquire(name) is True
-        waiting.begin("acquire", name=name, kind="lock", timeout=None)
+        waiting.ask("acquire", name=name, kind="lock", timeout=None)
         waiting.kill()
-        second.begin("acquire", name=name, kind="lock", timeout=LET_IN_S)
+        second.ask("acquire", name=name, kind="lock", timeout=LET_IN_S)
         assert first.release(name) == "released"
         assert second.answer() is True
 
@@ -193,7 +193,7 @@ def test_one_that_is_interrupted_while_it_waits_keeps_nobody_out(backend: Backen
     name = backend.name("interrupted")
     with backend.user() as waiting:
         assert first.acquire(name) is True
-        assert waiting.ask("acquire_until_interrupted", name=name, after_s=REFUSED_S) == "KeyboardInterrupt"
+        assert waiting.call("acquire_until_interrupted", name=name, after_s=REFUSED_S) == "KeyboardInterrupt"
         assert first.release(name) == "released"
         assert second.acquire(name, timeout=LET_IN_S) is True
 
@@ -233,7 +233,7 @@ def test_a_child_does_not_hold_what_its_parent_holds_and_cannot_give_it_back(bac
     name = backend.name("forked")
     with backend.user() as parent:
         assert parent.acquire(name) is True
-        assert parent.ask("in_a_fork", name=name, kind="lock") == ["LockLost", False]
+        assert parent.call("in_a_fork", name=name, kind="lock") == ["LockLost", False]
         assert first.acquire(name, timeout=REFUSED_S) is False
         assert parent.release(name) == "released"
         assert first.acquire(name, timeout=LET_IN_S) is True
@@ -244,7 +244,7 @@ def test_a_child_acquires_like_anybody_else_once_its_parent_has_released(backend
     name = backend.name("after the fork")
     with backend.user() as parent:
         assert parent.acquire(name) is True
-        assert parent.ask("in_a_fork_after_release", name=name) == [True, False]
+        assert parent.call("in_a_fork_after_release", name=name) == [True, False]
         assert parent.acquire(name, timeout=LET_IN_S) is True
 
 
@@ -279,7 +279,7 @@ def test_a_lock_stays_held_as_long_as_its_process_lives_even_if_its_object_is_fo
 ) -> None:
     name = backend.name("forgotten")
     with backend.user() as holder:
-        assert holder.ask("acquire_and_forget", name=name) is True
+        assert holder.call("acquire_and_forget", name=name) is True
         assert first.acquire(name, timeout=OUTLASTED_S) is False
     assert first.acquire(name, timeout=LET_IN_S) is True
 

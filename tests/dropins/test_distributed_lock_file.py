@@ -225,7 +225,7 @@ def test_shared_by_one_process_and_by_many(folder: Path, other: User) -> None:
 
 def test_a_lock_whose_object_is_forgotten_stays_held(folder: Path, other: User) -> None:
     path = str(folder / "data")
-    assert other.ask("acquire_file_and_forget", path=path) is True
+    assert other.call("acquire_file_and_forget", path=path) is True
     assert InterProcessLockNoWritePermission(path).acquire(timeout=REFUSED_S) is False
 
 

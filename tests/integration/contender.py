@@ -1,11 +1,8 @@
 """A client in a process of its own: `python -m tests.integration.contender ENDPOINTS`, driven by JSON lines.
 
-Every line on stdin is a call, {"do": ..., arguments}, and is answered by one line on stdout. Times are of
-CLOCK_MONOTONIC, which all processes of a machine share. Contender is the other end of the pipes.
+Times are of CLOCK_MONOTONIC, which all processes of a machine share. Contender is the other end of the pipes.
 """
 
-import json
-import subprocess
 import sys
 import threading
 import time
@@ -25,7 +22,7 @@ from lockd_client import (
     Session,
     Unavailable,
 )
-from tests.integration.cluster import ROOT
+from tests.driven import Driven, serve
 
 SETTLED_WITHIN_S = 60.0
 """An outcome that is still unknown after so many more attempts stays so, and the scenario fails."""
@@ -236,49 +233,12 @@ class _Process:
             tally.failed.append(f"{label}/{turn}: {error!r}: {error}")
 
 
-def main() -> None:
-    process = _Process(sys.argv[1].split(","))
-    for line in sys.stdin:
-        asked = json.loads(line)
-        answer = getattr(process, asked.pop("do"))(**asked)
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-
-
 # ---- outside
 
 
-class Contender:
-    """Such a process. Every ask() is followed by one answer()."""
-
+class Contender(Driven):
     def __init__(self, endpoints: Sequence[str]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.integration.contender", ",".join(endpoints)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            start_new_session=True,
-        )
-
-    def ask(self, do: str, **arguments: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, f"a client process ended with exit code {self._process.wait()}; its stderr says why"
-        return json.loads(line)
-
-    def call(self, do: str, **arguments: object) -> Any:
-        self.ask(do, **arguments)
-        return self.answer()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
+        super().__init__([sys.executable, "-m", "tests.integration.contender", ",".join(endpoints)])
 
 
 class Contenders:
@@ -315,4 +275,4 @@ def tally_of(answer: dict[str, Any]) -> Tally:
 
 
 if __name__ == "__main__":
-    main()
+    serve(_Process(sys.argv[1].split(",")))

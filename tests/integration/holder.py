@@ -4,7 +4,6 @@ Each lock has a client of its own, and a thread that asks it all the time whethe
 CLOCK_MONOTONIC, which all processes of a machine share. Holders is the other end of the pipes.
 """
 
-import json
 import random
 import signal
 import subprocess
@@ -13,11 +12,10 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lockd_client import LockdClient, LockLost
-from tests.integration.cluster import ROOT
+from tests.driven import Driven, serve
 
 ASKED_EVERY_S = 0.002
 
@@ -73,74 +71,46 @@ class _Holder:
             between.wait(ASKED_EVERY_S)
 
 
-def _serve() -> None:
-    holders: list[_Holder] = []
-    for line in sys.stdin:
-        asked = json.loads(line)
-        answer: Any = None
-        match asked["do"]:
-            case "run":
-                subprocess.run(asked["command"], check=True)
-            case "take":
-                holders = [_Holder(asked["endpoint"], name, asked["ttl"]) for name in asked["names"]]
-                for holder in holders:  # so that their renewals are not all at one moment
-                    threading.Event().wait(random.uniform(0, asked["ttl"] / 3 / len(holders)))
-                    holder.take()
-            case "report":
-                answer = [asdict(holder.report()) for holder in holders]
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+class _Process:
+    def __init__(self) -> None:
+        self._holders: list[_Holder] = []
+
+    def run(self, command: list[str]) -> None:
+        subprocess.run(command, check=True)
+
+    def take(self, endpoint: str, names: list[str], ttl: float) -> None:
+        self._holders = [_Holder(endpoint, name, ttl) for name in names]
+        for holder in self._holders:  # so that their renewals are not all at one moment
+            threading.Event().wait(random.uniform(0, ttl / 3 / len(names)))
+            holder.take()
+
+    def report(self) -> list[dict[str, Any]]:
+        return [asdict(holder.report()) for holder in self._holders]
 
 
-class Holders:
+class Holders(Driven):
     """under: the command that the process is started under; it must become the process."""
 
     def __init__(self, under: Sequence[str] = ()) -> None:
-        self._process = subprocess.Popen(
-            [*under, sys.executable, "-m", "tests.integration.holder"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
+        super().__init__([*under, sys.executable, "-m", "tests.integration.holder"])
 
     def run(self, *command: str) -> None:
         """A program, where the holders are."""
-        self._do("run", command=command)
+        self.call("run", command=command)
 
     def take(self, endpoint: str, names: Sequence[str], ttl: float) -> None:
-        self._do("take", endpoint=endpoint, names=names, ttl=ttl)
+        self.call("take", endpoint=endpoint, names=names, ttl=ttl)
 
     def pause(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
+        self.send(signal.SIGCONT)
 
     def losses(self) -> dict[str, Loss]:
         """Once all are lost."""
-        return {each["name"]: Loss(**each) for each in self._do("report")}
-
-    def _do(self, what: str, **arguments: Any) -> Any:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        return {each["name"]: Loss(**each) for each in self.call("report")}
 
 
 if __name__ == "__main__":
-    _serve()
+    serve(_Process())
