@@ -72,15 +72,21 @@ def test_what_is_no_token_is_refused(path, token):
 # ---- the mark
 
 
+def test_a_mark_is_a_line_of_text(path, mark):
+    FileFence(path).check(7)
+    assert mark.read_bytes() == b"lockd-fence 1 7 6abf4a82\n"
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
         b"\0" * 32,
         b"lockd-fence 1 7 ",
-        b"lockd-fence 1 70 5e0b5ca7",
-        b"lockd-fence 1 7 00000000\n",
-        b"lockd-fence 2 7 5e0b5ca7\n",
+        b"lockd-fence 1 7 6abf4a82",
+        b"lockd-fence 1 70 6abf4a82\n",
+        b"lockd-fence 1 07 6abf4a82\n",
+        b"lockd-fence 2 7 6abf4a82\n",
         b"7\n",
     ],
 )

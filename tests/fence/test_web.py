@@ -1,7 +1,6 @@
 """The header Lockd-Fence, and the middleware that judges it, for ASGI and for WSGI."""
 
 import asyncio
-import contextlib
 import io
 import json
 import threading
@@ -98,8 +97,11 @@ def test_what_is_no_header_is_refused(value):
 
 @given(st.text(st.characters(max_codepoint=255)))
 def test_whatever_a_client_sends_is_read_or_refused(value):
-    with contextlib.suppress(BadFence):
-        assert parse(header(*parse(value))[HEADER]) == parse(value)
+    try:
+        read = parse(value)
+    except BadFence:
+        return
+    assert parse(header(*read)[HEADER]) == read
 
 
 def test_a_header_of_nothing_cannot_be_written():
