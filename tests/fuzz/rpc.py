@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from base64 import b64decode, b64encode
 from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -317,23 +319,39 @@ def _names_a_field(text: str, *kinds: Any) -> bool:
     return text.split()[0].strip(":").split(".")[-1].split("[")[0] in known
 
 
+@contextlib.contextmanager
+def _listening() -> Iterator[Callable[[Coroutine[Any, Any, None]], None]]:
+    """What runs a coroutine to its end, in a loop that goes on in a thread of its own while the next example is thought
+    of: nobody would listen meanwhile, and all answers would seem late.
+    """
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="listening")
+    thread.start()
+    try:
+        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
 def fuzz(target: Target, findings: Findings, seconds: float) -> str:
     """Returns what was done, in words."""
-    with asyncio.Runner() as runner:
+    with _listening() as run:
         abuser = Abuser(target, findings)
-        runner.run(abuser.open())
+        run(abuser.open())
         until = time.monotonic() + seconds
-        examples = drive(_examples, lambda steps: runner.run(abuser.run(steps)), seed=findings.seed, until=until)
-        runner.run(abuser.close())
+        examples = drive(_examples, lambda steps: run(abuser.run(steps)), seed=findings.seed, until=until)
+        run(abuser.close())
     most = ", ".join(f"{count} {what}" for what, count in abuser.answers.most_common(12))
     return f"{examples} examples, {sum(abuser.answers.values())} answers ({most})"
 
 
 def replay(target: Target, findings: Findings, steps: list[dict[str, Any]]) -> str:
-    with asyncio.Runner() as runner:
+    with _listening() as run:
         abuser = Abuser(target, findings)
-        runner.run(abuser.open())
+        run(abuser.open())
         for step in steps:
-            runner.run(abuser.run([read(step)]))
-        runner.run(abuser.close())
+            run(abuser.run([read(step)]))
+        run(abuser.close())
     return f"{len(steps)} steps, {dict(abuser.answers)}"
