@@ -1,4 +1,4 @@
-"""A signal whose handler raises, as Ctrl-C's does, at whichever line of a package."""
+"""A signal (SIGUSR1) whose handler raises, as Ctrl-C's does, at whichever line of a package."""
 
 import contextlib
 import signal

@@ -128,9 +128,6 @@ class InProcessLockd:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for client in self._async_clients:
-            if client._transport.loop is running_loop():
-                await client.close()
         await asyncio.to_thread(self.close)
 
     # ---- clients

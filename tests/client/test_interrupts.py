@@ -1,49 +1,30 @@
 """Handlers of signals that raise, at every line of the client's code."""
 
-import contextlib
 import itertools
 import os
 import signal
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
 
 import pytest
 
 import lockd_client
-from lockd_client import Lock, LockdClient
+from lockd_client import LockdClient
 from lockd_client.interrupts import put_off
 from tests.client.fake_node import FakeNode
 from tests.eventually import eventually
+from tests.interrupting import Interrupted, handling, interrupt, interrupted_at
 
 PACKAGE = str(lockd_client.__path__[0])
 LINES_MIN = 100  # of the client's code that runs in the calling thread for an acquisition and a release
 WITHIN_S = 10.0
 
 
-class Interrupted(BaseException):
-    """As KeyboardInterrupt."""
-
-
 @pytest.fixture
 def handled() -> Iterator[list[int]]:
-    """What came to a handler that raises, of SIGUSR1."""
-    came: list[int] = []
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        raise Interrupted
-
-    before = signal.signal(signal.SIGUSR1, handler)
-    yield came
-    signal.signal(signal.SIGUSR1, before)
-
-
-def interrupt() -> None:
-    signal.raise_signal(signal.SIGUSR1)
+    with handling() as came:
+        yield came
 
 
 def test_a_handler_runs_at_the_end_of_what_must_not_be_interrupted(handled: list[int]) -> None:
@@ -165,57 +146,17 @@ def test_other_threads_put_nothing_off(handled: list[int]) -> None:
     thread.join()
 
 
-class Tracing:
-    """Interrupts this thread at the n-th line of the client's code that it comes to. where: that was in these
-    functions, the innermost first.
-    """
-
-    def __init__(self, line: int) -> None:
-        self._left = line
-        self.where: list[str] = []
-
-    def __enter__(self) -> "Tracing":
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _trace(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        if event == "line":
-            self._left -= 1
-            if self._left == 0:
-                self.where = [each.f_code.co_name for each, _ in traceback.walk_stack(frame)]
-                interrupt()
-        return self._trace
-
-
-def interrupted_at(line: int, lock: Lock) -> Tracing:
-    tracing = Tracing(line)
-    with contextlib.suppress(Interrupted), tracing, lock:
-        pass
-    return tracing
-
-
-def was_not_released_yet(tracing: Tracing) -> bool:
-    """Python may run a handler before the first line of what ends a `with`."""
-    first = tracing.where.index("__exit__") if "__exit__" in tracing.where else None
-    return first == 0 or tracing.where[1:first] in (["__exit__"], ["__enter__"]) or first == 1
-
-
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_an_interrupt_at_any_line_leaves_nothing_behind(handled: list[int], reentrant: bool) -> None:
     with FakeNode() as node, LockdClient(port=node.port) as client:
         lock = client.lock("a", ttl=30, reentrant=reentrant)
         for line in itertools.count(1):
             handled.clear()
-            tracing = interrupted_at(line, lock)
+            tracing = interrupted_at(PACKAGE, line, lock)
             if not handled:
                 break
             if lock.owned:
-                assert was_not_released_yet(tracing), tracing.where
+                assert tracing.was_before_the_release, tracing.where
                 lock.release()
             eventually(lambda: not node.holds and not node.state.waiters, WITHIN_S)
         with lock:
@@ -229,12 +170,41 @@ def test_an_interrupt_at_any_line_of_a_second_acquisition_keeps_the_first(handle
         for line in itertools.count(1):
             handled.clear()
             with lock:
-                tracing = interrupted_at(line, lock)
+                tracing = interrupted_at(PACKAGE, line, lock)
                 if lock._holding.count == 2:
-                    assert was_not_released_yet(tracing), tracing.where
+                    assert tracing.was_before_the_release, tracing.where
                     lock.release()
                 assert lock._holding.count == 1
             if not handled:
                 break
             eventually(lambda: not node.holds, WITHIN_S)
     assert line > LINES_MIN
+
+
+def test_an_interrupt_at_any_line_of_the_wait_for_a_turn_leaves_the_turn_to_others(handled: list[int]) -> None:
+    """Of an object that another thread holds the lock by."""
+    with FakeNode() as node, LockdClient(port=node.port) as client:
+        lock = client.lock("a", ttl=30, wait=0.01)
+        taken, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with lock:
+                taken.set()
+                over.wait()
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        taken.wait()
+        for line in itertools.count(1):
+            handled.clear()
+            with contextlib.suppress(LockTimeout):
+                interrupted_at(line, lock)
+            assert lock.owned
+            if not handled:
+                break
+        over.set()
+        thread.join()
+        assert lock.acquire(timeout=WITHIN_S)
+        lock.release()
+        assert not node.holds
+    assert line > 20

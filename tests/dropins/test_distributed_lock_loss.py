@@ -5,9 +5,11 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+import redis.lock
 from kazoo.client import KazooClient  # type: ignore[import-untyped]  # kazoo ships no types
 
 from lockd_client import LockLost, NotOwned
@@ -86,6 +88,25 @@ def test_a_redis_whose_answers_stay_away_for_less_than_the_ttl_loses_nothing(one
         client.execute_command("CLIENT", "PAUSE", 900, "ALL")  # past the first renewal
         eventually(lambda: int(client.pttl(lock.name)) > 2700, WITHIN_S)
     client.close()
+
+
+def test_a_renewal_that_fails_is_made_again(one_redis: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once redis-py has given up repeating it."""
+    failures: list[Exception] = [redis.TimeoutError(), redis.ConnectionError()]
+    extend = redis.lock.Lock.extend
+
+    def failing_at_first(*arguments: Any, **options: Any) -> bool:
+        if failures:
+            raise failures.pop()
+        return extend(*arguments, **options)
+
+    monkeypatch.setattr(redis.lock.Lock, "extend", failing_at_first)
+    use_redis(one_redis, ttl=3)
+    with get_lock(tmp_path / "x") as lock:
+        client = get_locking_client()
+        eventually(lambda: int(client.pttl(lock.name)) < 2000, WITHIN_S)
+        eventually(lambda: int(client.pttl(lock.name)) > 2500, WITHIN_S)
+    assert failures == []
 
 
 def test_locks_in_redis_are_those_of_redis_py_under_the_same_key(one_redis: Peer, tmp_path: Path) -> None:

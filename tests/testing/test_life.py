@@ -116,9 +116,13 @@ def test_it_leaves_a_configuration_of_structlog_alone():
 
 
 def test_it_leaves_the_limit_on_open_files_alone():
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with InProcessLockd():
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    below = (soft - 1, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, below)
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with InProcessLockd():
+            assert resource.getrlimit(resource.RLIMIT_NOFILE) == below
 
 
 def test_what_is_asked_of_one_that_is_closed_is_refused():
