@@ -31,6 +31,8 @@ class Child:
 
     def __init__(self, command: list[str]) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, no exit code would be kept
+        self._terminal = next((fd for fd in (0, 1, 2) if os.isatty(fd)), None)
+        self._asks_for_it = _is_pipe(1)  # whoever reads the pipe, as a pager, may need it too
         self._waits, self._go = os.pipe()
         parent = os.getpid()
         self.pid = os.fork()
@@ -40,8 +42,6 @@ class Child:
         os.close(self._waits)
         with contextlib.suppress(OSError):  # it was quicker, or has ended
             os.setpgid(self.pid, self.pid)
-        self._terminal = next((fd for fd in (0, 1, 2) if os.isatty(fd)), None)
-        self._asks_for_it = stat.S_ISFIFO(os.fstat(1).st_mode)  # whoever reads the pipe, as a pager, may need it too
         self.runs = False
         self.code: int | None = None
 
@@ -122,6 +122,13 @@ class Child:
         signal.signal(signal.SIGTTOU, before)
 
 
+def _is_pipe(fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:  # it is closed
+        return False
+
+
 def _packed(part: str) -> bytes:
     text = os.fsencode(part)
     return struct.pack("!I", len(text)) + text
@@ -149,8 +156,7 @@ def _become(command: list[str], waits: int, parent: int) -> NoReturn:
         os.environ.update(zip(parts[:-1:2], parts[1:-1:2], strict=True))
         _exec(command)
     except BaseException as error:  # noqa: BLE001  # nothing of the parent's may run here
-        os.write(2, f"lockd: {escaped(repr(error))}\n".encode())
-        os._exit(CANNOT_RUN)
+        _end(escaped(repr(error)), CANNOT_RUN)
 
 
 def _detach(parent: int) -> None:
@@ -172,5 +178,11 @@ def _exec(command: list[str]) -> NoReturn:
         why, code = "not found", NOT_FOUND
     except OSError as error:
         why, code = error.strerror or str(error), CANNOT_RUN
-    os.write(2, f"lockd: {escaped(command[0])}: {why}\n".encode())
-    os._exit(code)
+    _end(f"{escaped(command[0])}: {why}", code)
+
+
+def _end(why: str, code: int) -> NoReturn:
+    try:
+        os.write(2, f"lockd: {why}\n".encode())
+    finally:  # stderr may be closed, full or hung up
+        os._exit(code)
