@@ -117,7 +117,18 @@ def test_under_nohup_it_goes_on_waiting(node: FakeNode, tmp_path: Path) -> None:
     assert ran.exists()
 
 
-# ---- a terminal that is another session's
+# ---- a terminal that is another's
+
+
+def test_who_called_it_has_the_terminal_again_once_it_has_ended(node: FakeNode) -> None:
+    """A shell without job control does not take it back by itself."""
+    script = '"$@"; read x; echo "g"ot "$x"'
+    with on_a_terminal(node, "sh", "-c", script, "sh", *lockd_run("read x; echo ready")) as terminal:
+        terminal.type("first\n")
+        terminal.sees("ready")
+        terminal.type("second\n")
+        terminal.sees("got second")
+        assert terminal.ends_with() == 0
 
 
 def test_a_terminal_that_is_another_sessions_can_be_read_from(node: FakeNode) -> None:
