@@ -139,7 +139,7 @@ class AsyncLockdClient:
         may hold it shared, or one exclusively. wait: seconds that `with` waits, None: as long as it takes. auto_renew:
         False where the lock is to end by itself after `ttl`. owner (at most 256 bytes, default user@host:pid), reason
         (512 bytes) and metadata (4096 bytes, keys and values together) are for people. lock_delay: seconds, at most 60,
-        for which nobody else gets the lock after its lease ended or it was broken. reentrant: the thread that holds it
+        for which nobody else gets the lock after its lease ended or it was broken. reentrant: the task that holds it
         may acquire it again, by any such object of this client with the same ttl; it is then held in the client's own
         session. progress_within: seconds; it is renewed only while the work calls the lock's progress() at least so
         often. session: held as long as that session, and `ttl` is not used.

@@ -1,19 +1,17 @@
 """docs/testing.md: each of its examples runs as it stands."""
 
-import re
 import subprocess
 import sys
 
 import pytest
 
-from tests.house.sources import ROOT
+from tests.examples import examples
 from tests.testing.test_plugin import SETTINGS
 
 pytest_plugins = ["pytester"]
 
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "testing.md").read_text(), re.DOTALL | re.MULTILINE)
-TESTS = [example for example in EXAMPLES if "def test_" in example]
-PROGRAMS = [example for example in EXAMPLES if "def test_" not in example]
+TESTS = [example for example in examples("testing.md") if "def test_" in example]
+PROGRAMS = [example for example in examples("testing.md") if "def test_" not in example]
 
 
 def test_its_tests_pass(pytester):

@@ -91,6 +91,23 @@ def test_a_wait_without_a_bound_outlasts_any_leap(lockd_server, lockd_client, in
     assert waits.result(WITHIN_S)
 
 
+def test_a_thread_that_waits_for_another_s_turn_with_the_object_gives_up_when_its_timeout_was_moved_over(
+    lockd_server, lockd_client, in_thread
+):
+    lock = lockd_client.lock("a")
+    lock.acquire()
+    waits = in_thread(lock.acquire, timeout=5)
+
+    def gives_up() -> bool:
+        lockd_server.advance(1)
+        return bool(waits.done())
+
+    eventually(gives_up, WITHIN_S)
+    assert lockd_server.elapsed >= 5
+    assert waits.result() is False
+    assert lock.owned
+
+
 def test_callbacks_have_run_when_time_has_been_moved(lockd_server, lockd_client):
     said = []
     lock = lockd_client.lock("a", ttl=30, auto_renew=False)
