@@ -321,7 +321,7 @@ class InProcessLockd:
         if loop is None or loop.is_closed():
             return
         if loop is running_loop():
-            self._ending = loop.create_task(client.close())
+            self._ending = loop.create_task(client.close())  # kept, or it might be collected before its end
         elif loop.is_running():
             asyncio.run_coroutine_threadsafe(client.close(), loop).result(self._patience)
         else:

@@ -196,7 +196,7 @@ class NodeThread:
         while not (self._node.port and self._node.replica.reaches_leader):
             if running.done():
                 running.result()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # the pauses in its work are of real time
             self._hand.move(self._hand.now + 0.001)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def watch(transport: AioTransport, watching: Watching) -> AsyncIterator[Event]:
     route = watching.route
     while True:
-        await asyncio.sleep(max(0.0, route.not_before - now()))
+        await asyncio.sleep(max(0.0, route.not_before - now()))  # after a failure
         endpoint = route.endpoint
         failure: Failure = channels.ended(endpoint)
         with transport.way(endpoint) as (way, edition):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def watch(transport: Transport, watching: Watching) -> Iterator[Event]:
     route = watching.route
     while True:
-        time.sleep(max(0.0, route.not_before - now()))
+        time.sleep(max(0.0, route.not_before - now()))  # after a failure
         endpoint = route.endpoint
         failure: Failure = channels.ended(endpoint)
         with transport.way(endpoint) as (way, edition):

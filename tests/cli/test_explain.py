@@ -15,15 +15,13 @@ from tests.eventually import eventually
 from tests.integration.cluster import Cluster, running
 
 WITHIN_S = 20.0
+AUTH = {"tokens": ({"name": "admin", "role": "admin"}, {"name": "db", "role": "lock", "prefixes": ["db/"]})}
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running(tmp_path_factory.mktemp("explain"), size=1, tls="none", auth=AUTH) as cluster:
         yield cluster
-
-
-AUTH = {"tokens": ({"name": "admin", "role": "admin"}, {"name": "db", "role": "lock", "prefixes": ["db/"]})}
 
 
 @pytest.fixture
@@ -77,7 +75,7 @@ def chain(cluster: Cluster) -> AbstractContextManager[None]:
     return people(cluster, ("carl", "c", ""), ("bob", "db/b", "c"), ("ann", "db/a", "db/b"))
 
 
-def test_a_free_lock(cluster: Cluster, client: LockdClient) -> None:
+def test_a_free_lock(cluster: Cluster) -> None:
     assert explained(cluster, "free") == (0, "", "free is free: nobody holds it, and nobody waits for it\n")
 
 
@@ -125,7 +123,7 @@ def test_the_chain_of_waits_across_names(cluster: Cluster, client: LockdClient) 
     assert (parsed["is_whole"], found.is_whole) == (True, True)
 
 
-def test_a_caller_who_may_not_see_all_names_is_told_so(cluster: Cluster, client: LockdClient) -> None:
+def test_a_caller_who_may_not_see_all_names_is_told_so(cluster: Cluster) -> None:
     with chain(cluster):
         code, stdout, _ = explained(cluster, "db/a", token="db")
     assert code == 0
@@ -141,7 +139,7 @@ def test_a_lock_delay(cluster: Cluster, client: LockdClient) -> None:
     assert "the end of its lock delay" in stdout
 
 
-def test_the_asyncio_client_explains_too(cluster: Cluster, client: LockdClient) -> None:
+def test_the_asyncio_client_explains_too(cluster: Cluster) -> None:
     async def use() -> list[str]:
         endpoints, credentials = cluster.endpoints(), cluster.secured.credentials()
         async with AsyncLockdClient(endpoints=endpoints, **credentials) as another:

@@ -392,8 +392,8 @@ class FakeNode(lockd_pb2_grpc.LockServiceServicer, lockd_pb2_grpc.ClusterService
         key = key_of(request.request)
         self.state.waiters.pop(key, None)
         for token, granted in list(self.state.keys.items()):
-            if granted == key:
-                self._take_one_off(token) or self._free(token)
+            if granted == key and not self._take_one_off(token):
+                self._free(token)
         self.state.answers[key] = lockd_pb2.LockResponse(outcome=lockd_pb2.CANCELLED, clock_ms=self.clock_ms)
         self._serve_queue()
         return lockd_pb2.CancelResponse(outcome=lockd_pb2.CANCELLED, clock_ms=self.clock_ms)

@@ -27,8 +27,7 @@ from lockd_client.errors import LockLost, NotOwned
 from lockd_client.interrupts import put_off
 
 FIELDS: frozenset[str] = frozenset()
-POLL_FIRST_S = 0.01
-POLL_LAST_S = 0.1
+POLL_FIRST_S, POLL_LAST_S = 0.01, 0.1  # between two questions: a lock of a file tells nobody that it is free
 
 
 def lock_file_of(path: str) -> str:
