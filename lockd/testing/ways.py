@@ -145,6 +145,10 @@ class Way:
             self._server.close()
         for task in self._tasks:
             task.cancel()
+        self.drop()
+
+    def drop(self) -> None:
+        """Breaks the connections that there are."""
         for pipe in self._pipes:
             pipe.drop()
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from tests.integration.cluster import running
 REFUSED_S = 0.4  # that those wait who are not to get it
 LET_IN_S = 30.0  # that those wait at most who are to get it
 OUTLASTED_S = 5.0  # longer than the leases and sessions of these tests last without renewal
+ENDED_S = 8.0  # kazoo waits 10 s for threads that a child has not
 PROCESSES = 4
 ROUNDS = 12
 
@@ -245,6 +247,17 @@ def test_a_child_acquires_like_anybody_else_once_its_parent_has_released(backend
         assert parent.acquire(name) is True
         assert parent.call("in_a_fork_after_release", name=name) == [True, False]
         assert parent.acquire(name, timeout=LET_IN_S) is True
+
+
+def test_a_child_that_ends_takes_nothing_from_its_parent_and_waits_for_nothing(backend: Backend, first: User) -> None:
+    name = backend.name("ended child")
+    with backend.user() as parent:
+        assert parent.acquire(name) is True
+        began = time.monotonic()
+        assert parent.call("end_in_a_fork") == 0
+        assert time.monotonic() - began < ENDED_S
+        assert first.acquire(name, timeout=REFUSED_S) is False
+        assert parent.release(name) == "released"
 
 
 def test_an_object_holds_once(backend: Backend) -> None:

@@ -94,6 +94,19 @@ def test_a_number_as_token_is_not_taken_for_the_fencing_token(ours: OverLockd) -
     check_not_held(other, LockNotOwnedError)
 
 
+def test_a_token_of_ones_own_that_another_has_too_does_not_make_its_hold_ones_own(
+    original: OverRedis, ours: OverLockd
+) -> None:
+    owned = {}
+    for side in (original, ours):
+        lock = side.lock(timeout=30)
+        assert lock.acquire(token="worker")
+        side.lose()
+        assert side.lock(timeout=30).acquire(token="worker")
+        owned[side.lock_class] = lock.owned()
+    assert owned == {redis.lock.Lock: True, Lock: False}
+
+
 def test_without_a_timeout_it_is_renewed_and_ends_with_its_client(
     ours: OverLockd, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,13 @@ def test_what_is_asked_at_once_after_a_partition_is_not_lost_on_a_broken_connect
         assert lockd_client.Unlock("a")
 
 
+def test_a_connection_that_breaks_is_made_again_though_nobody_moves_time(lockd_server, lockd_client):
+    (way,) = lockd_server._ways_of(lockd_client)
+    for _ in range(5):
+        assert not lockd_client.is_locked("a")
+        lockd_server._node.do(way.drop)
+
+
 def test_the_others_do_not_notice_a_partition(lockd_server, lockd_client):
     other = lockd_server.client().lock("a")
     other.acquire()
