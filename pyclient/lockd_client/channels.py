@@ -53,7 +53,13 @@ _WORD_LOST = "Internal error from Core"
 
 
 def failure_of(endpoint: str, error: Any, pem: Pem | None) -> Failure:
-    """error: a grpc.RpcError, of either API. pem: what the connection was opened with."""
+    """error: a grpc.RpcError, of either API. pem: what the connection was opened with.
+
+    What the blocking API raises is the call itself. With its traceback, whose frames hold the call, it would be garbage
+    that only a collection finds: the one at the interpreter's end, where the call's finalizer waits for ever for a
+    thread of gRPC's that has gone.
+    """
+    error.__traceback__ = None
     code, details = error.code(), error.details() or ""
     reason = next((str(value) for key, value in error.trailing_metadata() or () if key == "lockd-reason"), "")
     if code is grpc.StatusCode.DEADLINE_EXCEEDED and not reason:

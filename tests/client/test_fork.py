@@ -142,6 +142,38 @@ def test_what_the_parent_holds_is_lost_in_the_child_and_not_touched(node: FakeNo
     ]
 
 
+def test_a_child_counts_re_entrant_acquisitions_on_its_own(node: FakeNode) -> None:
+    out = run(
+        """
+        import os
+        from lockd_client import LockdClient
+        client = LockdClient()
+        lock = client.lock("a", reentrant=True)
+        lock.acquire()
+        lock.acquire()
+        waits, go = os.pipe()
+        asks, asked = os.pipe()
+        child = os.fork()
+        if child == 0:
+            print(lock.acquire(blocking=False), flush=True)
+            os.close(go)
+            os.write(asked, b".")
+            os.read(waits, 1)
+            print(lock.acquire(), lock.owned, flush=True)
+            lock.release()
+            print(lock.owned, client.is_locked("a"), flush=True)
+            os._exit(0)
+        os.read(asks, 1)
+        lock.release()
+        lock.release()
+        os.close(go)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        node,
+    )
+    assert out.splitlines() == ["False", "True True", "False False"]
+
+
 def test_a_thread_that_waits_for_a_lock_goes_on_waiting_after_a_fork(node: FakeNode) -> None:
     out = run(
         """

@@ -1,5 +1,6 @@
 """Handlers of signals that raise, at every line of the client's code."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -10,7 +11,7 @@ from types import FrameType
 import pytest
 
 import lockd_client
-from lockd_client import LockdClient
+from lockd_client import LockdClient, LockTimeout
 from lockd_client.interrupts import put_off
 from tests.client.fake_node import FakeNode
 from tests.eventually import eventually
@@ -198,7 +199,7 @@ def test_an_interrupt_at_any_line_of_the_wait_for_a_turn_leaves_the_turn_to_othe
         for line in itertools.count(1):
             handled.clear()
             with contextlib.suppress(LockTimeout):
-                interrupted_at(line, lock)
+                interrupted_at(PACKAGE, line, lock)
             assert lock.owned
             if not handled:
                 break
