@@ -69,9 +69,10 @@ class AsyncLock:
         blocking: False answers at once. timeout: seconds, at most 2.5 longer where no node answers; -1: as long as it
         takes; once no node has been heard of for the client's timeout it fails.
 
-        Raises DeadlockError where the wait would close a ring, SessionLost, and as all calls do. After OutcomeUnknown
-        nothing is held in the end: the request is undone in the background, until a node has answered that. So it is
-        after the task is cancelled: no waiter and no hold stays behind.
+        Raises DeadlockError where the wait would close a ring, LockLost where this task holds it re-entrantly and it
+        was lost, SessionLost, and as all calls do. After OutcomeUnknown nothing is held in the end: the request is
+        undone in the background, until a node has answered that. So it is after the task is cancelled: no waiter and
+        no hold stays behind.
         """
         if not blocking and timeout != -1:
             raise InvalidArgument("a timeout needs blocking=True")
@@ -94,10 +95,11 @@ class AsyncLock:
         return acquired
 
     async def release(self) -> None:
-        """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before. Once it is called
-        the lock counts as not held, whatever it raises; what could not be told to a node is repeated in the background.
+        """Raises NotOwned where this object holds nothing, or where another task holds it re-entrantly; LockLost where
+        the lock was lost before. Once it is called the lock counts as not held, whatever it raises; what could not be
+        told to a node is repeated in the background.
         """
-        if not self._holding.is_taken:
+        if not self._holding.is_taken or (self._reentrant and self._taken_by != self._agent()):
             raise NotOwned
         try:
             await self._transport.run(self._holding.release())

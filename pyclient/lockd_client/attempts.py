@@ -29,6 +29,7 @@ ATTEMPT_S = 2.5  # a node that hangs costs this much of the timeout
 ATTEMPT_MIN_S = 0.1  # what is left of the timeout and less than this is not used: it would only leave doubt behind
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 0.5
+REFUSED_PAUSE_S = 2.0  # before what nobody waits for is asked again, where the caller was refused
 MOVE_PAUSE_S = 1.0  # between two moves to the leader, so that nodes that disagree do not send clients to and fro
 UNFIT_S = 15.0  # how long an address that the cluster gave, and that did not answer, is not tried again
 
@@ -72,7 +73,7 @@ class Repeat(Enum):
 class Failure:
     """code: gRPC's name for it. sent: False only where the call certainly never left this process. patience: seconds
     after which the endpoint, if it goes on failing so, will not answer this client: 0 where it says at once that the
-    two do not fit together.
+    two do not fit together. spoilt: whether the connection is of no further use, whatever the node is.
     """
 
     endpoint: str
@@ -81,6 +82,7 @@ class Failure:
     details: str = ""
     sent: bool = True
     patience: float = math.inf
+    spoilt: bool = False
 
     @property
     def from_node(self) -> bool:
@@ -91,6 +93,11 @@ class Failure:
     def is_refusal(self) -> bool:
         """Asking again gives the same."""
         return _verdict(self) is _Verdict.REFUSED
+
+    @property
+    def is_of_the_caller(self) -> bool:
+        """A refusal that may end: a limit, or credentials that are replaced. Whoever can wait asks again."""
+        return self.is_refusal and self.code in ("RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
     def on_the_way(self) -> "Failure":
         """Of the calls that were in flight on a stream when it ended so, or was left."""

@@ -106,6 +106,15 @@ def closed(endpoint: str) -> Failure:
     return Failure(endpoint=endpoint, code="CANCELLED", details="the connection was closed here", sent=False)
 
 
+def not_begun(endpoint: str, error: ValueError | RuntimeError) -> Failure:
+    """Of a call. ValueError: what gRPC raises for a closed channel. RuntimeError: no further thread was to be had, and
+    for want of it gRPC may never read from this channel.
+    """
+    if isinstance(error, ValueError):
+        return closed(endpoint)
+    return Failure(endpoint=endpoint, code="UNAVAILABLE", details=str(error), spoilt=True)
+
+
 class Way:
     """A channel to a node. calls: how many are in flight on it."""
 
@@ -147,8 +156,10 @@ class Channels:
         self._left.append(way)
 
     def heed(self, way: Way, failure: Failure) -> None:
-        """A call on it ended so. No further one goes that way if the node wants another connection."""
-        if failure.reason == RECONNECT and self._ways.get(way.endpoint) is way:
+        """A call on it ended so. No further one goes that way if the node wants another connection, or if this one is
+        of no use.
+        """
+        if (failure.reason == RECONNECT or failure.spoilt) and self._ways.get(way.endpoint) is way:
             del self._ways[way.endpoint]
             self._retired.append(way)
 

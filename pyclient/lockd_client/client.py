@@ -446,9 +446,11 @@ class LockdClient:
         ends; what is held re-entrantly is freed, with the client's own sessions. Waits up to a second for what is still
         to be told to a node. Calls in other threads raise ClientClosed. May be called twice.
         """
-        self._sessions.close()
-        self._transport.linger(LINGER_S)
-        self._transport.close()
+        try:
+            self._sessions.close()
+            self._transport.linger(LINGER_S)
+        finally:
+            self._transport.close()
 
     def __enter__(self) -> Self:
         return self

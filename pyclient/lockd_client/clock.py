@@ -31,14 +31,14 @@ class _LeaseClock:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a handler of a signal may read it inside a reading
         self.last = _readings()
         self.value = self.last[0]
 
     def read(self) -> float:
         with self.lock:
-            readings = _readings()
-            self.value += max(new - old for new, old in zip(readings, self.last, strict=True))
+            readings = tuple(map(max, _readings(), self.last))  # never back, behind a reading inside this one
+            self.value += max(0.0, *(new - old for new, old in zip(readings, self.last, strict=True)))
             self.last = readings
             return self.value
 
@@ -48,7 +48,7 @@ class _LeaseClock:
             self.value = max(self.value, value)
 
     def new_lock(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
 
 _SYSTEM = _LeaseClock()

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from lockd_client import calls, methods
-from lockd_client.attempts import ATTEMPT_S, RECONNECT, Failure, Repeat, Route
+from lockd_client.attempts import ATTEMPT_S, RECONNECT, REFUSED_PAUSE_S, Failure, Repeat, Route
 from lockd_client.calls import Call, Gone
 from lockd_client.credentials import Credentials
 from lockd_client.errors import ClientClosed, LockdError, OutcomeUnknown, RequestTooOld
@@ -374,6 +374,8 @@ class Engine:
             self._queue.append(operation)
         elif failure.reason == RECONNECT and operation.may_return():
             self._return(operation, link, failure, time)
+        elif error is not None and operation.is_background and failure.is_of_the_caller:
+            self._again(operation, time, time + REFUSED_PAUSE_S)
         elif error is not None or operation.call.endpoint:
             self._finish(operation, error or operation.doubt.exhausted(), time)
         else:
@@ -423,7 +425,7 @@ class Engine:
                 error = operation.doubt.failed(unsent)
                 if is_shut and not operation.is_background and not operation.doubt.in_doubt:
                     error = error or operation.doubt.exhausted()
-                if error is not None:
+                if error is not None and not (operation.is_background and failure.is_of_the_caller):
                     self._finish(operation, error, time)
 
     def _again(self, operation: Operation, time: float, not_before: float) -> None:

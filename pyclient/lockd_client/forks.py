@@ -1,10 +1,20 @@
-"""Forks of a process that uses blocking clients: gRPC is brought to rest before, and begun anew in the child."""
+"""Forks of a process that uses blocking clients: gRPC is brought to rest before, and begun anew in the child.
+
+gRPC survives a fork only if its fork support was on before it was loaded and no thread is inside a call (tried with
+grpcio 1.85.1: otherwise the child hangs, in the fork itself or in its first call, past every deadline). So channels.py
+turns the support on; a fork holds back new calls, waits a while for those in flight and then breaks their connections,
+as any connection may break; and a child makes channels of its own.
+
+What Python's hooks of a fork raise is dropped. So handlers of signals are put off until it is over, and run after it.
+"""
 
 import os
 import threading
 import time
 import weakref
 from typing import Protocol
+
+from lockd_client.interrupts import put_off
 
 FORK_S = 1.0  # how long a fork waits for calls in flight, and then for their connections to end
 
@@ -33,6 +43,7 @@ class _Forks:
         self._frozen: list[Forkable] = []
 
     def before(self) -> None:
+        put_off.__enter__()
         self._one.acquire()
         self._frozen = list(self.members)
         for member in self._frozen:
@@ -48,6 +59,7 @@ class _Forks:
         for member in frozen:
             member.thaw()
         self._one.release()
+        put_off.exit_later()
 
     def in_child(self) -> None:
         self._one = threading.Lock()

@@ -23,7 +23,6 @@ from lockd_client.errors import (
     NotOwned,
     OutcomeUnknown,
     SessionLost,
-    Unavailable,
     UpgradeRefused,
 )
 from lockd_client.leases import Lease
@@ -164,8 +163,14 @@ class SessionHold(Watched):
             engine.leases.forget(self.lease)
             was_lost = self.lease.is_lost
             self.lease.is_lost = True
-        if not was_lost:
+        if was_lost:
+            return
+        try:
             yield calls.close_session(self.id)
+        except LockdError:
+            with self.driver.inside() as engine:
+                engine.background(calls.close_session(self.id), now())
+            raise
 
 
 class OwnSessions:
@@ -231,12 +236,13 @@ class Holding(Watched):
         self._progress_within = progress_within
         self._session = session
         self._shares_session = False
+        self._is_gone = False  # the hold ended, its session did not
         self._unwatch: Callable[[], None] = _nothing
 
     @property
     def is_owned(self) -> bool:
         """Whether it is held, by this client's own clock."""
-        return self.lease is not None and not self.lease.has_passed(now())
+        return self.lease is not None and not self._was_lost_by(now())
 
     @property
     def is_taken(self) -> bool:
@@ -246,13 +252,15 @@ class Holding(Watched):
     def leave_to_parent(self) -> None:
         """In a child after a fork, before it acquires for itself."""
         self._unwatch = _nothing
-        self.lease, self.token, self.count = None, 0, 0
+        self._clear()
 
     def remaining(self) -> float:
-        return 0.0 if self.lease is None else self.lease.remaining(now())
+        return 0.0 if self.lease is None or self._is_gone else self.lease.remaining(now())
 
     def state(self) -> State | None:
-        return None if self.lease is None else self.lease.state(now())
+        if self.lease is None:
+            return None
+        return State.LOST if self._is_gone else self.lease.state(now())
 
     def check(self) -> None:
         """Raises LockLost, NotOwned."""
@@ -267,7 +275,9 @@ class Holding(Watched):
                 engine.leases.keep(lease)
 
     def acquire(self, agent: str, wait: float) -> Flow[bool]:
-        """wait: seconds; infinite for as long as it takes."""
+        """wait: seconds; infinite for as long as it takes. Raises LockLost where it holds it already, and lost it."""
+        if self.lease is not None:
+            self._present()
         end = now() + wait
         tries = 0
         while True:
@@ -294,31 +304,32 @@ class Holding(Watched):
                 return False
 
     def release(self) -> Flow[None]:
-        """Raises NotOwned, LockLost. What is interrupted, or fails, goes on in the background."""
+        """Raises NotOwned, LockLost: as often as it was acquired. What is interrupted, or fails, goes on in the
+        background.
+        """
         lease, token, name = self.lease, self.token, self._names()
         if lease is None:
             raise NotOwned(name)
         with self.driver.inside() as engine:
-            was_lost = lease.has_passed(now())
+            was_lost = self._was_lost_by(now())
             if was_lost and not lease.is_foreign:
-                engine.leases.lose(lease, now())
+                self._lose(engine, lease)
                 engine.background(calls.unlock(token), now())
-            self.count = 0 if was_lost else self.count - 1
+            self.count -= 1
             if not self.count:
                 self._forget(engine)
         if was_lost:
             raise LockLost(name)
         try:
             answer = yield calls.unlock(token, gone=Gone.FINISH)
-        except (Unavailable, OutcomeUnknown) as error:
+        except LockdError as error:
             # Under the same id where it may have been done: a new one would take a second count off.
             request = error.request if isinstance(error, OutcomeUnknown) else None
             with self.driver.inside() as engine:
                 engine.background(calls.unlock(token, request=request), now())
             raise
         if not answer.released:
-            with self.driver.inside() as engine:
-                self._forget(engine)
+            self._is_gone = self.count > 0
             raise LockLost(name)
 
     def forsake(self) -> None:
@@ -331,7 +342,7 @@ class Holding(Watched):
         if not lease.session_id:
             lease.renews = False
         elif self._shares_session:
-            lease.forsake(now(), self._let_go)
+            lease.forsake(self._let_go)
 
     def give_back(self, count: int) -> bool:
         """Releases in the background what was acquired beyond `count`, of which nobody was told. False: nothing."""
@@ -371,8 +382,10 @@ class Holding(Watched):
             with self.driver.inside() as engine:
                 if lease.is_lost:
                     raise SessionLost
-                again = self.wants.reentrant and self.token == answer.token
-                self.token, self.count = answer.token, self.count + 1 if again else 1
+                if self.count and self.token != answer.token:  # what was held has ended, and nobody was told
+                    self._is_gone = True
+                    raise LockLost(self._names())
+                self.token, self.count = answer.token, self.count + 1
                 self._shares_session = session is not None and session.is_shared
                 if self.lease is not lease:
                     self._unwatch()
@@ -390,9 +403,17 @@ class Holding(Watched):
         lease = self.lease
         if lease is None:
             raise NotOwned
-        if lease.has_passed(now()):
+        if self._was_lost_by(now()):
             raise LockLost(self._names())
         return lease
+
+    def _was_lost_by(self, time: float) -> bool:
+        return self._is_gone or self.lease is None or self.lease.has_passed(time)
+
+    def _lose(self, engine: Engine, lease: Lease) -> None:
+        """Before the background work comes to it. A session may live on, if it is the hold alone that has gone."""
+        if lease.has_passed(now()):
+            engine.leases.lose(lease, now())
 
     def _let_go(self) -> list[Call[Any]]:
         """Inside. The calls that end what was forsaken."""
@@ -400,7 +421,7 @@ class Holding(Watched):
         if lease is None:
             return []
         self._unwatch()
-        self.lease, self.token, self.count = None, 0, 0
+        self._clear()
         self.heard(lease, State.LOST)
         return unlocks
 
@@ -413,7 +434,10 @@ class Holding(Watched):
         self._unwatch = _nothing
         if self.lease is not None and not self.lease.session_id:
             engine.leases.forget(self.lease)
-        self.lease, self.token, self.count = None, 0, 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.lease, self.token, self.count, self._is_gone = None, 0, 0, False
 
     def _names(self) -> str:
         return ", ".join(name for name, _ in self.wants.names)

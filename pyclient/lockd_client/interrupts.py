@@ -12,6 +12,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ except ImportError:
 T = TypeVar("T")
 
 LOOK_UP_S = 0.5  # how late a handler may run while the main thread waits
+HOOK_S = 0.01  # what a fork's hook takes to return; a handler that raised in it would be dropped
 
 # Each costs every call a look. Others are not put off: their handlers must not raise, or call the client.
 _NAMES = (
@@ -117,6 +119,15 @@ class _PutOff:
             raised, self._raised = self._raised, []
             raise raised[0]
 
+    def exit_later(self) -> None:
+        """As __exit__(), where nothing may be raised: what came is sent again, for when the main thread is out."""
+        if not _is_main():
+            return
+        came, self._came = list(self._came), {}
+        self.__exit__()
+        if came:
+            threading.Thread(target=_send_again, args=(came,), name="lockd-signals", daemon=True).start()
+
     def start_over(self) -> None:
         """In a child that another thread has forked."""
         for number, handler in self._handlers.items():
@@ -125,6 +136,12 @@ class _PutOff:
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         self._came.setdefault(number, frame)
+
+
+def _send_again(numbers: list[int]) -> None:
+    time.sleep(HOOK_S)
+    for number in numbers:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def refuse_inside(mutex: threading.RLock) -> None:

@@ -51,7 +51,8 @@ class Lease:
         self.is_stalled = False  # a renewal was due, and no progress had been reported
         self.is_lost = False
         self.is_foreign = False  # it is the process's from which this one was forked
-        self._forsaken: deque[tuple[float, Ends]] = deque()
+        self._forsaken: deque[Ends] = deque()
+        self._ending: deque[tuple[float, Ends]] = deque()  # from when on
         self._progress_within = progress_within
         self._progressed = sent
         self._told = State.CONNECTED
@@ -127,17 +128,19 @@ class Lease:
         self._listeners[key] = listener
         return lambda: self._listeners.pop(key, None) and None
 
-    def forsake(self, time: float, ends: Ends) -> None:
+    def forsake(self, ends: Ends) -> None:
         """Of a session's: nobody has what `ends` ends any more, which from now on is as if it had a lease of its own
-        that is not renewed. At any moment, in any thread.
+        that is not renewed. At any moment, in any thread: inside a reading of the clock, too.
         """
-        self._forsaken.append((time + self.ttl, ends))
+        self._forsaken.append(ends)
 
     def end_forsaken(self, time: float) -> list[Call[Any]]:
         """The calls that bring it about, for what has had its time."""
         found: list[Call[Any]] = []
-        while self._forsaken and self._forsaken[0][0] <= time:
-            found += self._forsaken.popleft()[1]()
+        while self._ending and self._ending[0][0] <= time:
+            found += self._ending.popleft()[1]()
+        while self._forsaken:
+            self._ending.append((time + self.ttl, self._forsaken.popleft()))
         return found
 
     def due(self) -> float:

@@ -5,7 +5,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -13,8 +12,9 @@ from lockd_client.calls import Wants, seconds
 from lockd_client.clock import now
 from lockd_client.errors import DeadlockError, InvalidArgument, LockdError, LockTimeout, NotOwned
 from lockd_client.holding import Flow, Holding, SessionHold
-from lockd_client.interrupts import LOOK_UP_S, put_off
+from lockd_client.interrupts import put_off
 from lockd_client.transport import Transport
+from lockd_client.turns import Turns
 from lockd_client.values import CycleLink, State
 
 
@@ -69,8 +69,7 @@ class Lock:
             progress_within=progress_within,
         )
         weakref.finalize(self, self._holding.forsake).atexit = False
-        self._turn = threading.Lock()  # held by whoever holds the lock, or is about to
-        self._ended = threading.Event()  # set at the end of the present turn; to wait for it takes nothing
+        self._turns = Turns()  # the present one is whose who holds the lock, or is about to
         self._taken_by = ""
         self._process = os.getpid()
         self.in_session: Session | None = None
@@ -84,9 +83,9 @@ class Lock:
         blocking: False answers at once. timeout: seconds, at most 2.5 longer where no node answers; -1: as long as it
         takes; once no node has been heard of for the client's timeout it fails.
 
-        Raises DeadlockError where the wait would close a ring, SessionLost, and as all calls do. After OutcomeUnknown
-        nothing is held in the end: the request is undone in the background, until a node has answered that. So it is
-        after KeyboardInterrupt.
+        Raises DeadlockError where the wait would close a ring, LockLost where this thread holds it re-entrantly and it
+        was lost, SessionLost, and as all calls do. After OutcomeUnknown nothing is held in the end: the request is
+        undone in the background, until a node has answered that. So it is after KeyboardInterrupt.
         """
         if not blocking and timeout != -1:
             raise InvalidArgument("a timeout needs blocking=True")
@@ -100,11 +99,12 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before. Once it is called
-        the lock counts as not held, whatever it raises; what could not be told to a node is repeated in the background.
+        """Raises NotOwned where this object holds nothing, or another thread holds it re-entrantly; LockLost where the
+        lock was lost before. Once it is called the lock counts as not held, whatever it raises; what could not be told
+        to a node is repeated in the background.
         """
         with put_off:
-            if not self._holding.is_taken:
+            if not self._holding.is_taken or self._is_anothers():
                 raise NotOwned
             try:
                 self._transport.run(self._holding.release())
@@ -228,8 +228,8 @@ class Lock:
     # ---- turns
 
     def _take_turn(self, agent: str, wait: float) -> bool:
-        if self._process != os.getpid():  # whoever held it may not be in this process
-            self._process, self._turn, self._taken_by = os.getpid(), threading.Lock(), ""
+        if self._is_parents():  # whoever held it may not be in this process
+            self._process, self._turns, self._taken_by = os.getpid(), Turns(), ""
             self._holding.leave_to_parent()
         if self._taken_by == agent:
             if self._reentrant:
@@ -238,23 +238,22 @@ class Lock:
                 name = self._holding.wants.names[0][0]
                 own = CycleLink(owner="", session_id=0, agent=agent, name=name)
                 raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
-        end = now() + wait
-        while True:
-            ended = self._ended
-            if self._turn.acquire(False):
-                self._taken_by = agent
-                return True
-            left = end - now()
-            if left <= 0:
-                return False
-            put_off.wait(partial(ended.wait, min(left, LOOK_UP_S)))
+        if not self._turns.take(wait):
+            return False
+        self._taken_by = agent
+        return True
 
     def _end_turn(self, is_held: bool) -> None:
-        if not is_held:
+        if not is_held and not self._is_parents():
             self._taken_by = ""
-            self._turn.release()
-            ended, self._ended = self._ended, threading.Event()
-            ended.set()
+            self._turns.end()
+
+    def _is_parents(self) -> bool:
+        return self._process != os.getpid()
+
+    def _is_anothers(self) -> bool:
+        """A re-entrant hold is released by who acquired it: another's count would be wrong."""
+        return self._reentrant and not self._is_parents() and self._taken_by != self._agent()
 
 
 class Session:

@@ -5,11 +5,6 @@ Answers are handed over by the thread in which gRPC reads them, while it parses 
 would cost every answer one more switch. Nothing of gRPC may be called there, so what an answer brings about besides is
 left to the background thread. That one does renewals, deadlines and whatever nobody waits for, and runs on_lost
 callbacks.
-
-gRPC survives a fork only if its fork support was on before it was loaded and no thread is inside a call (tried with
-grpcio 1.85.1: otherwise the child hangs, in the fork itself or in its first call, past every deadline). So channels.py
-turns the support on; a fork holds back new calls, waits a while for those in flight and then breaks their connections,
-as any connection may break; and a child makes channels of its own.
 """
 
 import atexit
@@ -244,9 +239,10 @@ class Transport:
         self._todo += map(_Shut, self._channels.take_idle())
 
     def _wake(self) -> None:
-        if self._background is None and not self._engine.is_closed:
-            self._background = threading.Thread(target=self._run, name="lockd-client", daemon=True)
-            self._background.start()
+        if not (self._background is not None and self._background.is_alive()) and not self._engine.is_closed:
+            background = threading.Thread(target=self._run, name="lockd-client", daemon=True)
+            background.start()
+            self._background = background
         self._wakes_at = -math.inf
         self._changed.notify_all()
 
@@ -330,15 +326,15 @@ class Transport:
                 request_serializer=lockd_pb2.StreamRequest.SerializeToString,
                 response_deserializer=self._reader(link),
             )(self._requests(stream), metadata=metadata)
-        except ValueError:  # what gRPC raises for a closed channel
-            self._ended(link, way, channels.closed(link.endpoint))
+            threading.Thread(target=self._read, args=(link, way, call), name="lockd-stream", daemon=True).start()
+        except (ValueError, RuntimeError) as error:
+            self._ended(link, way, channels.not_begun(way.endpoint, error))
             return
         with self._mutex:
             stream.call = call
             is_closed = stream.is_closed
         if is_closed:
             call.cancel()
-        threading.Thread(target=self._read, args=(link, way, call), name="lockd-stream", daemon=True).start()
 
     def _close(self, link: Link) -> None:
         with self._mutex:
@@ -417,8 +413,8 @@ class Transport:
                 request_serializer=ask.method.request.SerializeToString,
                 response_deserializer=ask.method.answer.FromString,
             ).future(ask.message, timeout=grpc_timeout(ask.timeout), metadata=metadata)
-        except ValueError:  # what gRPC raises for a closed channel
-            self._returned(ask.key, way, channels.closed(ask.endpoint))
+        except (ValueError, RuntimeError) as error:
+            self._returned(ask.key, way, channels.not_begun(way.endpoint, error))
             return
         with self._mutex:
             is_wanted = ask.key in self._unary
