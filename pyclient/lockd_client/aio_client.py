@@ -418,11 +418,13 @@ class AsyncLockdClient:
     async def close(self) -> None:
         """Stops the background work and closes the connections. Holds stay until they are released or their lease
         ends; what is held re-entrantly is freed, with the client's own sessions. Waits up to a second for what is still
-        to be told to a node. Calls in other threads raise ClientClosed. May be called twice.
+        to be told to a node; cancelled, it does not wait. Calls in other tasks raise ClientClosed. May be called twice.
         """
-        self._sessions.close()
-        await self._transport.linger(LINGER_S)
-        await self._transport.close()
+        try:
+            self._sessions.close()
+            await self._transport.linger(LINGER_S)
+        finally:
+            await self._transport.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,7 +1,9 @@
 """Where the asyncio client meets gRPC: channels, streams, tasks. It drives an engine (engine.py).
 
-Everything happens on the loop of the first call. One task reads and one writes each stream; another does renewals,
-deadlines and whatever nobody waits for. grpc.aio does not survive forks: a child makes a client of its own.
+Everything happens on the loop of the first call. One task reads and one writes each stream. Renewals, deadlines and
+whatever nobody waits for are done by a timer of the loop: whoever cancels all tasks, as asyncio.run() does at its end,
+does not stop it. To the engine a stream whose task was cancelled is a connection that broke. grpc.aio does not survive
+forks: a child makes a client of its own.
 """
 
 import asyncio
@@ -9,8 +11,10 @@ import math
 import os
 import random
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from lockd_client import channels, methods
@@ -26,6 +30,7 @@ from lockd_client.operations import Answer, Operation
 from lockd_client.proto import lockd_pb2
 
 NAP_S = 1.0  # the longest sleep while there are leases: what a machine sleeps counts in deadlines, but not in timers
+END_S = 1.0  # what is under way when the loop is about to be closed is given so long
 
 T = TypeVar("T")
 
@@ -39,7 +44,6 @@ class _Stream:
         self.writable = asyncio.Event()
         self.is_closed = False
         self.call: Any = None
-        self.tasks: list[asyncio.Task[None]] = []
 
 
 class AioTransport:
@@ -49,15 +53,15 @@ class AioTransport:
         self._credentials = credentials
         self._engine = Engine(endpoints, credentials, timeout=timeout, chance=random.random)
         self.loop: asyncio.AbstractEventLoop | None = None  # of its first call
-        self._woken: asyncio.Event | None = None
-        self._background: asyncio.Task[None] | None = None
+        self._stay: AsyncGenerator[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = math.inf
         self._fired: list[Callable[[], object]] = []
         self._channels = Channels(credentials, _make_channel)
         self._streams: dict[Link, _Stream] = {}
         self._unary: dict[int, Any] = {}
         self._asking: dict[asyncio.Task[Any] | None, Operation] = {}  # by task, until it is done with the answer
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._progress = asyncio.Event()  # told of every change while the client ends
         _OPEN.add(self)
 
@@ -113,8 +117,7 @@ class AioTransport:
             self._do(action)
         for channel in self._channels.take_idle():
             self._start(channel.close())
-        if self._engine.alarm < self._wakes_at:
-            self._wake()
+        self._wake(self._engine.alarm)
         if self._engine.is_ending:
             self._progress.set()
 
@@ -126,7 +129,7 @@ class AioTransport:
 
     def fire(self, callback: Callable[[], object]) -> None:
         self._fired.append(callback)
-        self._wake()
+        self._wake(-math.inf)
 
     @contextmanager
     def way(self, endpoint: str) -> Iterator[tuple[Way, int]]:
@@ -154,24 +157,13 @@ class AioTransport:
     async def linger(self, seconds: float) -> None:
         """Waits for what goes on in the background, at most so long."""
         engine = self._engine
-        engine.is_ending = True
-        try:
-            async with asyncio.timeout(seconds):
-                while engine.has_background and engine.links.ready is not None:
-                    self._progress.clear()
-                    await self._progress.wait()
-        except TimeoutError:
-            pass
+        await self._while(lambda: engine.has_background and engine.links.ready is not None, seconds)
 
     async def close(self) -> None:
         """Calls in flight end with ClientClosed. May be called twice."""
-        with self.inside() as engine:
-            engine.close(now())
-            self._wake()
-        for channel in self._channels.take_all():
-            await channel.close()
-        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._end()
+        if self._stay is not None:
+            await self._stay.aclose()
 
     def in_child(self) -> None:
         """After a fork: what the parent holds is lost here."""
@@ -186,51 +178,82 @@ class AioTransport:
             if self.loop is not None:
                 raise RuntimeError("an AsyncLockdClient belongs to the event loop of its first call")
             self.loop = loop
-            self._woken = asyncio.Event()
+            self._stay = self._until_the_end()
+            with suppress(StopIteration):  # it has begun, and waits
+                self._stay.__anext__().send(None)
         return loop
 
-    def _wake(self) -> None:
-        self._wakes_at = -math.inf
-        if self._woken is None:
-            return
-        self._woken.set()
-        if self._background is None and not self._engine.is_closed:
-            self._background = self._start(self._run())
+    async def _until_the_end(self) -> AsyncGenerator[None]:
+        """A generator, since that is what asyncio.run() and its like end just before they close the loop. The client's
+        tasks are to be over by then.
+        """
+        try:
+            yield
+        finally:
+            self._stay = None
+            if not self._engine.is_closed:
+                await asyncio.sleep(0)  # others that end now may have locks to release
+                await self._while(lambda: bool(self._engine.unfinished), END_S)
+                await self._end()
+                if tasks := _tasks_of_grpc():
+                    await asyncio.wait(tasks, timeout=END_S)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    async def _while(self, goes_on: Callable[[], bool], seconds: float) -> None:
+        """Waits, at most so long."""
+        self._engine.is_ending = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while goes_on():
+                    self._progress.clear()
+                    await self._progress.wait()
+
+    async def _end(self) -> None:
+        with self.inside() as engine:
+            engine.close(now())
+        self._call_back()
+        if self._timer is not None:
+            self._timer.cancel()
+        for channel in self._channels.take_all():
+            await channel.close()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         assert self.loop is not None
         task = self.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _run(self) -> None:
-        assert self._woken is not None
-        loop = asyncio.get_running_loop()
-        while not self._engine.is_closed or self._fired:
-            fired, self._fired = self._fired, []
-            for callback in fired:
-                try:
-                    callback()
-                except Exception as error:  # noqa: BLE001  # a user's; it must not end the renewals
-                    _report(loop, error)
-            self._woken.clear()
-            left = self._engine.alarm - now()
-            if left > 0 and not self._fired:
-                self._wakes_at = self._engine.alarm
-                await self._nap(left)
-                self._wakes_at = -math.inf
+    # ---- in the background
+
+    def _wake(self, moment: float) -> None:
+        """Has _tend() run at this moment, if not before."""
+        if moment >= self._wakes_at or self.loop is None or self.loop.is_closed():
+            return
+        if self._engine.is_closed and not self._fired:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = moment
+        left = max(0.0, moment - now())
+        self._timer = self.loop.call_later(min(left, NAP_S) if self._engine.leases else left, self._tend)
+
+    def _tend(self) -> None:
+        self._wakes_at = math.inf
+        try:
+            self._call_back()
+        finally:
             with self.inside() as engine:
                 engine.due(now())
 
-    async def _nap(self, seconds: float) -> None:
-        assert self._woken is not None
-        longest = min(seconds, NAP_S) if self._engine.leases else seconds
-        try:
-            async with asyncio.timeout(None if longest == math.inf else longest):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+    def _call_back(self) -> None:
+        fired, self._fired = self._fired, []
+        for callback in fired:
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001  # a user's; it must not end the renewals
+                _report(self.loop, error)
 
     def _do(self, action: Action) -> None:
         match action:
@@ -246,7 +269,7 @@ class AioTransport:
                 stream.writable.set()
                 stream.call.cancel()
             case Ask():
-                self._start(self._ask(action))
+                self._start(self._ask(action)).add_done_callback(partial(self._returned, action))
             case HangUp():
                 call = self._unary.pop(action.key, None)
                 if call is not None:
@@ -261,8 +284,8 @@ class AioTransport:
             request_serializer=lockd_pb2.StreamRequest.SerializeToString,
             response_deserializer=lockd_pb2.StreamResponse.FromString,
         )(metadata=self._credentials.metadata)
-        self._start(self._write(stream))
-        self._start(self._read(stream))
+        self._start(self._write(stream)).add_done_callback(partial(self._written, stream))
+        self._start(self._read(stream)).add_done_callback(partial(self._ended, stream))
 
     async def _write(self, stream: _Stream) -> None:
         try:
@@ -272,58 +295,72 @@ class AioTransport:
                 if request is None:
                     await stream.writable.wait()
                     continue
-                if self._engine.alarm < self._wakes_at:
-                    self._wake()
+                self._wake(self._engine.alarm)
                 await stream.call.write(request)
-        except (grpc.RpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+        except (grpc.RpcError, asyncio.InvalidStateError):
             pass  # the reader learns why
 
-    async def _read(self, stream: _Stream) -> None:
+    def _written(self, stream: _Stream, writer: asyncio.Task[None]) -> None:
+        if writer.cancelled():
+            stream.call.cancel()
+
+    async def _read(self, stream: _Stream) -> Failure:
+        """Why it ended."""
         link = stream.link
-        failure = channels.ended(link.endpoint)
         try:
             while (response := await stream.call.read()) is not grpc.aio.EOF:
                 with self.inside() as engine:
                     engine.received(link, response, now())
         except grpc.RpcError as error:
-            failure = channels.unmasked(channels.failure_of(link.endpoint, error, stream.way.pem))
-        except asyncio.CancelledError:
-            failure = channels.closed(link.endpoint)
+            return channels.unmasked(channels.failure_of(link.endpoint, error, stream.way.pem))
+        return channels.ended(link.endpoint)
+
+    def _ended(self, stream: _Stream, reader: asyncio.Task[Failure]) -> None:
+        failure = channels.closed(stream.link.endpoint) if reader.cancelled() else reader.result()
         self._channels.left(stream.way)
         self._channels.heed(stream.way, failure)
         with self.inside() as engine:
-            engine.broken(link, failure, now())
+            engine.broken(stream.link, failure, now())
         stream.writable.set()
 
     # ---- unary calls
 
-    async def _ask(self, ask: Ask) -> None:
-        result: Any
+    async def _ask(self, ask: Ask) -> Any:
+        """The answer, or a Failure."""
         try:
             with self.way(ask.endpoint) as (way, _):
-                call = way.channel.unary_unary(
+                call = self._unary[ask.key] = way.channel.unary_unary(
                     ask.method.path,
                     request_serializer=ask.method.request.SerializeToString,
                     response_deserializer=ask.method.answer.FromString,
                 )(ask.message, timeout=grpc_timeout(ask.timeout), metadata=self._credentials.metadata)
-                self._unary[ask.key] = call
                 try:
-                    result = await call
+                    return await call
                 except grpc.RpcError as error:
-                    result = channels.failure_of(ask.endpoint, error, way.pem)
-                    self._channels.heed(way, result)
-        except (asyncio.CancelledError, ClientClosed):
-            result = channels.closed(ask.endpoint)
-        finally:
-            self._unary.pop(ask.key, None)
+                    failure = channels.failure_of(ask.endpoint, error, way.pem)
+                    self._channels.heed(way, failure)
+                    return failure
+        except ClientClosed:
+            return channels.closed(ask.endpoint)
+
+    def _returned(self, ask: Ask, task: asyncio.Task[Any]) -> None:
+        self._unary.pop(ask.key, None)
+        cancelled = replace(channels.closed(ask.endpoint), sent=True)  # it may have been
         with self.inside() as engine:
-            engine.returned(ask.key, result, now())
+            engine.returned(ask.key, cancelled if task.cancelled() else task.result(), now())
 
 
 def _make_channel(endpoint: str, pem: Pem | None) -> Any:
     if pem is None:
         return grpc.aio.insecure_channel(endpoint, options=channels.OPTIONS)
     return grpc.aio.secure_channel(endpoint, channels.channel_credentials(pem), options=channels.OPTIONS)
+
+
+def _tasks_of_grpc() -> list[asyncio.Task[Any]]:
+    """One for each stream, which ends a moment after the stream was cancelled. grpc.aio gives no other way to them than
+    their names.
+    """
+    return [task for task in asyncio.all_tasks() if "_AioCall." in getattr(task.get_coro(), "__qualname__", "")]
 
 
 _OPEN: weakref.WeakSet[AioTransport] = weakref.WeakSet()
@@ -338,5 +375,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)
 
 
-def _report(loop: asyncio.AbstractEventLoop, error: Exception) -> None:
+def _report(loop: asyncio.AbstractEventLoop | None, error: Exception) -> None:
+    assert loop is not None
     loop.call_exception_handler({"message": "an on_lost callback failed", "exception": error})
