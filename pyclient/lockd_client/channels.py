@@ -138,6 +138,7 @@ class Channels:
         self._make = make
         self._ways: dict[str, Way] = {}
         self._retired: list[Way] = []
+        self._spoilt: list[Way] = []  # kept: closing one would wait for ever for the thread that is not there
         self._left: deque[Way] = deque()
 
     def take(self, endpoint: str) -> Way:
@@ -161,7 +162,7 @@ class Channels:
         """
         if (failure.reason == RECONNECT or failure.spoilt) and self._ways.get(way.endpoint) is way:
             del self._ways[way.endpoint]
-            self._retired.append(way)
+            (self._spoilt if failure.spoilt else self._retired).append(way)
 
     def take_idle(self) -> list[Any]:
         """The channels that are of no more use, to be closed."""

@@ -2,6 +2,7 @@
 
 import pickle
 import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -23,7 +24,9 @@ from lockd_client import (
 from lockd_client.proto import lockapi_pb2, lockd_pb2
 from tests.client.fake_node import Fail, FakeNode
 from tests.client.fake_state import State
+from tests.eventually import eventually
 
+WITHIN_S = 20.0
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 NO_LEADER = Fail(UNAVAILABLE, "NO_LEADER")
 BROKE_OFF = Fail(UNAVAILABLE)  # as a connection that breaks does, no reason comes with it
@@ -297,3 +300,28 @@ def test_errors_survive_pickling() -> None:
     error = OutcomeUnknown("127.0.0.1:2080: gone", endpoints=["127.0.0.1:2080"])
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.endpoints, again.reason) == (str(error), error.endpoints, error.reason)
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["stream", "unary"])
+def test_a_client_goes_on_after_there_were_no_more_threads(monkeypatch: pytest.MonkeyPatch, streams: bool) -> None:
+    """As in a container that is at its limit while the connection is made anew. gRPC needs threads for it, too."""
+    start, failed = threading.Thread.start, list[str]()
+
+    def limited(thread: threading.Thread) -> None:
+        is_the_clients = thread.name == "lockd-stream" or "(_run)" in thread.name  # gRPC's that reads from a channel
+        if is_the_clients and len(failed) < 3:
+            failed.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with FakeNode(streams=streams) as node, LockdClient(port=node.port) as client:
+        lock = client.lock("a", ttl=3)
+        lock.acquire()
+        monkeypatch.setattr(threading.Thread, "start", limited)
+        for stream in list(client._transport._streams.values()):
+            stream.call.cancel()
+        eventually(lambda: len(failed) == 3, WITHIN_S)
+        before = len(node.calls(lockd_pb2.RenewRequest))
+        eventually(lambda: len(node.calls(lockd_pb2.RenewRequest)) > before + 1, WITHIN_S)
+        assert client.is_locked("a")
+        lock.release()  # it was not lost

@@ -199,3 +199,41 @@ def test_a_thread_that_waits_for_a_lock_goes_on_waiting_after_a_fork(node: FakeN
     assert out.split() == ["True"]
     clients = {call.request.client for call in node.calls(lockd_pb2.LockRequest)}
     assert len(clients) == 1
+
+
+def test_a_handler_of_a_signal_that_comes_during_a_fork_runs_after_it(node: FakeNode) -> None:
+    """What a hook of the fork raises, Python drops; and the client would be left half way."""
+    out = run(
+        """
+        import os, signal
+        from lockd_client import LockdClient, forks
+
+        class Interrupted(BaseException):
+            pass
+
+        def handler(number, frame):
+            raise Interrupted
+
+        signal.signal(signal.SIGUSR1, handler)
+        client = LockdClient()
+        client.Lock("a")
+        come_to_rest = client._transport.come_to_rest
+
+        def interrupted(patience):
+            signal.raise_signal(signal.SIGUSR1)
+            come_to_rest(patience)
+
+        client._transport.come_to_rest = interrupted
+        for _ in range(2):
+            try:
+                child = os.fork()
+                if child == 0:
+                    os._exit(0)
+                os.waitpid(child, 0)
+                signal.pause()
+            except Interrupted:
+                print("interrupted", client.is_locked("a"), flush=True)
+        """,
+        node,
+    )
+    assert out.splitlines() == ["interrupted True"] * 2

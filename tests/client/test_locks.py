@@ -1,6 +1,5 @@
 """The blocking client's locks and sessions, against a node that does what the test says."""
 
-import gc
 import signal
 import threading
 from collections.abc import Iterator
@@ -379,75 +378,3 @@ def test_get_cancel_check_and_break(node: FakeNode, client: LockdClient) -> None
 
 
 # ---- several threads and one object
-
-
-def test_a_thread_that_waits_in_vain_takes_nothing_from_the_one_that_waits_with_it(
-    node: FakeNode, client: LockdClient
-) -> None:
-    """The first has the turn and waits at the node; the second gives up after the first has acquired."""
-    other = client.try_lock("a", ttl=0)
-    lock = client.lock("a", wait=0.5)
-    inside, may_end = threading.Event(), threading.Event()
-
-    def first() -> None:
-        assert lock.acquire()
-        inside.set()
-        may_end.wait(10)
-        lock.release()
-
-    thread = threading.Thread(target=first)
-    thread.start()
-    eventually(lambda: node.state.waiters, 10)
-    failed: list[BaseException] = []
-
-    def second() -> None:
-        try:
-            with lock:
-                pass
-        except LockTimeout as error:
-            failed.append(error)
-
-    waiting = threading.Thread(target=second)
-    waiting.start()
-    client.unlock(other.token)
-    assert inside.wait(10)
-    waiting.join(10)
-    assert len(failed) == 1
-    assert lock.owned
-    may_end.set()
-    thread.join(10)
-    assert not node.holds
-
-
-def test_a_release_of_what_is_only_waited_for_is_refused_and_harms_nothing(node: FakeNode, client: LockdClient) -> None:
-    other, lock = client.try_lock("a", ttl=0), client.lock("a")
-    thread = threading.Thread(target=lock.acquire)
-    thread.start()
-    eventually(lambda: node.state.waiters, 10)
-    with pytest.raises(NotOwned):
-        lock.release()
-    client.unlock(other.token)
-    thread.join(10)
-    lock.release()
-    assert not node.holds
-
-
-def test_two_objects_that_hold_re_entrantly_count_on_their_own(node: FakeNode, client: LockdClient) -> None:
-    first, second = client.lock("a", reentrant=True), client.lock("a", reentrant=True)
-    with first:
-        with second:
-            assert first.token == second.token
-        assert not second.owned
-        assert first.owned
-    assert not node.holds
-    with second:
-        assert second.owned
-
-
-def test_a_session_lives_as_long_as_what_is_held_in_it(node: FakeNode, client: LockdClient) -> None:
-    lock = client.lock("a", session=client.open_session(ttl=2))
-    with lock:
-        gc.collect()
-        before = len(node.calls(lockd_pb2.KeepAliveRequest))
-        eventually(lambda: len(node.calls(lockd_pb2.KeepAliveRequest)) > before + 1, 10)
-        lock.check()

@@ -1,0 +1,270 @@
+"""What threads share, what is held twice, what fails at its end: nothing is lost, left behind or another's."""
+
+import gc
+import signal
+import threading
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from lockd_client import (
+    ClientClosed,
+    LockdClient,
+    LockdError,
+    LockLost,
+    LockTimeout,
+    NotOwned,
+    State,
+    Unavailable,
+)
+from lockd_client.interrupts import put_off
+from lockd_client.proto import lockd_pb2
+from lockd_client.turns import Turns
+from tests.client.fake_node import Fail, FakeNode
+from tests.eventually import eventually
+
+WITHIN_S = 10.0
+
+
+@pytest.fixture(params=[True, False], ids=["stream", "unary"])
+def node(request: pytest.FixtureRequest) -> Iterator[FakeNode]:
+    with FakeNode(streams=request.param) as node:
+        yield node
+
+
+@pytest.fixture
+def client(node: FakeNode) -> Iterator[LockdClient]:
+    with LockdClient(port=node.port) as client:
+        yield client
+
+
+def test_a_thread_that_waits_in_vain_takes_nothing_from_the_one_that_waits_with_it(
+    node: FakeNode, client: LockdClient
+) -> None:
+    """The first has the turn and waits at the node; the second gives up after the first has acquired."""
+    other = client.try_lock("a", ttl=0)
+    lock = client.lock("a", wait=0.5)
+    inside, may_end = threading.Event(), threading.Event()
+
+    def first() -> None:
+        assert lock.acquire()
+        inside.set()
+        may_end.wait(10)
+        lock.release()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    eventually(lambda: node.state.waiters, 10)
+    failed: list[BaseException] = []
+
+    def second() -> None:
+        try:
+            with lock:
+                pass
+        except LockTimeout as error:
+            failed.append(error)
+
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    client.unlock(other.token)
+    assert inside.wait(10)
+    waiting.join(10)
+    assert len(failed) == 1
+    assert lock.owned
+    may_end.set()
+    thread.join(10)
+    assert not node.holds
+
+
+def test_a_release_of_what_is_only_waited_for_is_refused_and_harms_nothing(node: FakeNode, client: LockdClient) -> None:
+    other, lock = client.try_lock("a", ttl=0), client.lock("a")
+    thread = threading.Thread(target=lock.acquire)
+    thread.start()
+    eventually(lambda: node.state.waiters, 10)
+    with pytest.raises(NotOwned):
+        lock.release()
+    client.unlock(other.token)
+    thread.join(10)
+    lock.release()
+    assert not node.holds
+
+
+def test_two_objects_that_hold_re_entrantly_count_on_their_own(node: FakeNode, client: LockdClient) -> None:
+    first, second = client.lock("a", reentrant=True), client.lock("a", reentrant=True)
+    with first:
+        with second:
+            assert first.token == second.token
+        assert not second.owned
+        assert first.owned
+    assert not node.holds
+    with second:
+        assert second.owned
+
+
+def test_a_session_lives_as_long_as_what_is_held_in_it(node: FakeNode, client: LockdClient) -> None:
+    lock = client.lock("a", session=client.open_session(ttl=2))
+    with lock:
+        gc.collect()
+        before = len(node.calls(lockd_pb2.KeepAliveRequest))
+        eventually(lambda: len(node.calls(lockd_pb2.KeepAliveRequest)) > before + 1, 10)
+        lock.check()
+
+
+def test_what_is_held_twice_and_lost_is_lost_twice_before_another_thread_has_its_turn(
+    node: FakeNode, client: LockdClient
+) -> None:
+    lock = client.lock("a", ttl=3, reentrant=True)
+    owned: list[bool] = []
+
+    def take() -> None:
+        with lock:
+            owned.append(lock.owned)
+            over.wait(WITHIN_S)
+            owned.append(lock.owned)
+
+    over, thread = threading.Event(), threading.Thread(target=take)
+    lock.acquire()
+    lock.acquire()
+    thread.start()
+    node.lapse(node.holds["a"].session_id)
+    assert lock.lost.wait(WITHIN_S)
+    with pytest.raises(LockLost):
+        lock.acquire()  # the outer hold would seem to be there again
+    for _ in range(2):
+        assert not owned
+        with pytest.raises(LockLost):
+            lock.release()
+    eventually(lambda: owned, WITHIN_S)
+    with pytest.raises(NotOwned):
+        lock.release()  # that is another thread's
+    over.set()
+    thread.join()
+    assert owned == [True, True]
+    assert not node.holds
+
+
+def test_a_hold_that_was_broken_is_not_taken_anew_inside_itself(node: FakeNode, client: LockdClient) -> None:
+    lock = client.lock("a", ttl=30, reentrant=True)
+    lock.acquire()
+    node.lose(lock.token)
+    with pytest.raises(LockLost):
+        lock.acquire()
+    assert (lock.owned, lock.state, lock.remaining()) == (False, State.LOST, 0)
+    with pytest.raises(LockLost):
+        lock.release()
+    eventually(lambda: not node.holds, WITHIN_S)
+    with lock:
+        assert lock.owned
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED])
+def test_a_release_that_was_refused_is_repeated(node: FakeNode, client: LockdClient, code: grpc.StatusCode) -> None:
+    session = client.open_session(ttl=3600)
+    lock = client.lock("a", session=session)
+    lock.acquire()
+    node.before.append(Fail(code, code.name))
+    with pytest.raises(LockdError):
+        lock.release()
+    eventually(lambda: not node.holds, WITHIN_S)
+
+
+def test_closing_a_session_that_failed_is_repeated(node: FakeNode) -> None:
+    with LockdClient(port=node.port, timeout=0.5) as client:
+        session = client.open_session(ttl=3600)
+        client.lock("a", session=session).acquire()
+        node.before.extend([Fail(grpc.StatusCode.UNAVAILABLE, "NO_LEADER")] * 50)
+        with pytest.raises(Unavailable):
+            session.close()
+        node.before.clear()
+        eventually(lambda: not node.holds, WITHIN_S)
+
+
+def test_a_client_is_closed_though_its_end_is_interrupted(
+    node: FakeNode, client: LockdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    lock = client.lock("a", ttl=0.3)
+    lock.acquire()
+    monkeypatch.setattr(client._transport, "linger", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        client.close()
+    with pytest.raises(ClientClosed):
+        client.is_locked("a")
+
+
+# ---- turns
+
+
+class Waiting:
+    """A thread that takes its turn, and ends it when told to."""
+
+    def __init__(self, turns: Turns, order: list[str], name: str) -> None:
+        self._turns, self._order, self._name = turns, order, name
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        assert self._turns.take(WITHIN_S)
+        self._order.append(self._name)
+        self._turns.end()
+
+    def join(self) -> None:
+        self._thread.join()
+
+
+def test_turns_are_had_in_the_order_of_coming() -> None:
+    turns, order = Turns(), list[str]()
+    assert turns.take(0)
+    waiting = []
+    for name in ("first", "second", "third"):
+        waiting.append(Waiting(turns, order, name))
+        eventually(lambda: len(turns._queue) == 1 + len(waiting), WITHIN_S)
+    assert not turns.take(0)
+    assert not turns.take(0.01)
+    turns.end()
+    for each in waiting:
+        each.join()
+    assert order == ["first", "second", "third"]
+    assert turns.take(0)
+
+
+def test_who_waits_is_not_starved_by_who_comes_again_and_again() -> None:
+    turns, order = Turns(), list[str]()
+    assert turns.take(0)
+    waiting = Waiting(turns, order, "it")
+    eventually(lambda: len(turns._queue) == 2, WITHIN_S)
+    turns.end()
+    assert turns.take(WITHIN_S)
+    assert order == ["it"]
+    waiting.join()
+
+
+def test_a_handler_of_a_signal_comes_before_the_wait_that_it_interrupted() -> None:
+    """Or it would wait for what cannot go on before it returns."""
+    turns, came = Turns(), list[bool]()
+
+    def handler(_number: int, _frame: object) -> None:
+        turns.end()  # what another thread would do
+        came.append(turns.take(WITHIN_S))
+        turns.end()
+
+    def signalled() -> None:
+        eventually(lambda: len(turns._queue) == 2, WITHIN_S)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    holder = threading.Thread(target=turns.take, args=(0,))
+    holder.start()
+    holder.join()
+    before = signal.signal(signal.SIGUSR1, handler)
+    other = threading.Thread(target=signalled)
+    other.start()
+    try:
+        with put_off:
+            assert turns.take(WITHIN_S)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        other.join()
+    assert came == [True]
