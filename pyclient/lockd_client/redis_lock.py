@@ -35,6 +35,7 @@ from lockd_client.errors import (
     Unavailable,
 )
 from lockd_client.holding import Flow, Holding
+from lockd_client.interrupts import put_off
 from lockd_client.values import NO_DEADLINE, Holder
 
 try:
@@ -203,7 +204,8 @@ class _Shape(Generic[ClientT]):
 
     # ---- flows
 
-    def _acquisition(self, wait: float, given: bytes | str | None) -> Flow[bool]:
+    def _acquisition(self, wait: float, given: bytes | str | None, taken: list[_Held]) -> Flow[bool]:
+        """taken: gets what was acquired."""
         metadata = {} if given is None else {_TOKEN: quote(_bytes(given), safe="")}
         wants = Wants(names=((self._key, False),), ttl=self.timeout or self.renewed_ttl, metadata=metadata)
         driver = self.client._transport
@@ -217,6 +219,7 @@ class _Shape(Generic[ClientT]):
         token = str(holding.token).encode() if given is None else _bytes(given)
         self.local.held = _Held(token, holding.token, holding)
         self.local.token = token
+        taken.append(self.local.held)
         return True
 
     def _releasing(self, token: bytes) -> Flow[None]:
@@ -293,20 +296,27 @@ class Lock(_Shape[LockdClient]):
         blocking_timeout: float | None = None,
         token: bytes | str | None = None,
     ) -> bool:
-        """True where it was acquired.
+        """True where it was acquired. Interrupted, as by Ctrl-C, it leaves no waiter and no hold behind.
 
         blocking: False answers at once. blocking_timeout: seconds; both as the constructor was told where they are
         None. token: for local.token, instead of the fencing token; at most some 4000 bytes. sleep: not used.
         """
-        return self._run(self._acquisition(self._wait(blocking, blocking_timeout), token))
+        taken: list[_Held] = []
+        try:
+            with put_off:
+                return self._acquire(taken, blocking, blocking_timeout, token)
+        except BaseException:
+            self._give_back(taken)
+            raise
 
     def release(self) -> None:
         """Raises LockError where this object, or this thread, holds nothing; LockNotOwnedError where the lock was lost,
         or broken, before.
         """
-        token = self._present("released")
-        self.local.token = None
-        self._run(self._releasing(token))
+        with put_off:
+            token = self._present("released")
+            self.local.token = None
+            self._run(self._releasing(token))
 
     def extend(self, additional_time: float, replace_ttl: bool = False) -> bool:
         """Lets it live so many seconds longer, or with replace_ttl at least so many from now. It never lives shorter
@@ -330,17 +340,43 @@ class Lock(_Shape[LockdClient]):
 
     def __enter__(self) -> Self:
         """Raises LockError where it was not acquired."""
-        if not self.acquire():
-            raise self._not_acquired()
-        return self
+        taken: list[_Held] = []
+        try:
+            with put_off:
+                acquired = self._acquire(taken)
+            if acquired:
+                return self
+        except BaseException:
+            self._give_back(taken)
+            raise
+        raise self._not_acquired()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            self.release()
-        except exceptions.RedisError as failure:
-            self._at_exit(failure, error)
+        with put_off:
+            try:
+                self.release()
+            except exceptions.RedisError as failure:
+                self._at_exit(failure, error)
+
+    def _acquire(
+        self,
+        taken: list[_Held],
+        blocking: bool | None = None,
+        blocking_timeout: float | None = None,
+        token: bytes | str | None = None,
+    ) -> bool:
+        return self._run(self._acquisition(self._wait(blocking, blocking_timeout), token, taken))
+
+    def _give_back(self, taken: list[_Held]) -> None:
+        """Where a signal's handler raised before the caller could know."""
+        with put_off:
+            for held in taken:
+                held.holding.give_back(0)
+                if self._held(self._token()) is held:  # else another thread has acquired it since
+                    self.local.token = None
+                self._drop(held)
 
     def _run(self, flow: Flow[T]) -> T:
         with _translated(self.name):
@@ -362,7 +398,7 @@ class AsyncLock(_Shape[AsyncLockdClient]):
         token: bytes | str | None = None,
     ) -> bool:
         """As Lock.acquire(). A task that is cancelled meanwhile leaves no waiter and no hold behind."""
-        return await self._run(self._acquisition(self._wait(blocking, blocking_timeout), token))
+        return await self._run(self._acquisition(self._wait(blocking, blocking_timeout), token, []))
 
     async def release(self) -> None:
         """As Lock.release(). Where it fails or is cancelled the token is kept, so that it can be called again; the
