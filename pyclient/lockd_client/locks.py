@@ -116,13 +116,12 @@ class Lock:
         before: list[int] = []
         try:
             with put_off:
-                acquired = self._acquire(self._wait, before)
-            if acquired:
-                return self
+                if self._acquire(self._wait, before):
+                    return self
+                raise LockTimeout(f"{self!r} after {self._wait} s")
         except BaseException:
             self._give_back(before)
             raise
-        raise LockTimeout(f"{self!r} after {self._wait} s")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
