@@ -2,10 +2,10 @@
 
 import errno
 import io
-import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -20,6 +20,7 @@ from lockd.cli.looking import info_command, list_command, wait_command
 from lockd.cli.run import run_command
 from lockd.cli.serve import serve_command
 from lockd.cli.status import status_command
+from lockd.cli.telling import give_up, say, tell
 from lockd.cli.token import token_command
 from lockd.cli.watch import watch_command
 from lockd.escape import escaped
@@ -35,32 +36,47 @@ class Root(InOrder):
         try:
             result = super().main(*args, **extra)
         except click.UsageError as error:
-            error.show()
+            tell(error.show)
             sys.exit(exits.USAGE)
         except exits.Failure as error:
-            click.echo(f"lockd: {error.message}", err=True)
+            say(f"lockd: {error.message}")
             sys.exit(error.code)
         except click.ClickException as error:  # a file that click opens
-            error.show()
+            tell(error.show)
             sys.exit(exits.IO)
         except click.Abort:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the end
-            click.echo("lockd: interrupted", err=True)
+            say("lockd: interrupted")
             sys.exit(exits.INTERRUPTED)
         sys.exit(result if isinstance(result, int) else 0)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _ending_well():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _ending_well():
             return super().invoke(ctx)
-        except OSError as error:  # before click sees it, which would end a broken pipe with 1
-            sys.exit(_end_of_io(error))
+
+
+@contextmanager
+def _ending_well() -> Iterator[None]:
+    """Before click sees it: it would end a broken pipe with 1, and a line on stderr whether that can be written to or
+    not.
+    """
+    try:
+        yield
+    except OSError as error:
+        sys.exit(_end_of_io(error))
+    except KeyboardInterrupt:
+        say("")
+        raise click.Abort from None
 
 
 def _end_of_io(error: OSError) -> int:
     if error.errno != errno.EPIPE:  # whoever reads a pipe may have enough of it
-        click.echo(f"lockd: {escaped(str(error))}", err=True)
-    with suppress(OSError):  # what is left in the buffer cannot be written either: the interpreter must not try
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say(f"lockd: {escaped(str(error))}")
+    give_up(sys.stdout)
     return exits.IO
 
 

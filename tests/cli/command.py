@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from click.testing import CliRunner, Result
 
 import lockd
 import lockd_client
 from lockd.cli import main
+from tests.cli.stacks import MAIN, Stacks, who_has
 from tests.client.fake_node import FakeNode
 from tests.eventually import eventually
 
@@ -29,26 +31,39 @@ def run(node: FakeNode | str | None, *arguments: str, env: Mapping[str, str] | N
     return result
 
 
-class Process:
-    """It has to be left: that ends it."""
+FOLDERS = os.pathsep.join([str(ROOT), str(Path(lockd_client.__file__).parents[1])])
 
-    def __init__(self, node: FakeNode, *arguments: str, env: Mapping[str, str] | None = None, **files: Any) -> None:
-        folders = os.pathsep.join([str(ROOT), str(Path(lockd_client.__file__).parents[1])])
-        code = "from lockd.cli import main; main()"
-        files = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | files
-        self.popen = subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
-            env={"PYTHONPATH": folders, "LOCKD_ENDPOINTS": node.endpoint, "LC_ALL": "C.UTF-8", **(env or {})},
-            text=True,
-            **files,
-        )
 
-    def __enter__(self) -> "Process":
+class Started:
+    """A process of any command. It has to be left: that ends it. A test that fails meanwhile shows where it hangs."""
+
+    def __init__(self, node: FakeNode, *command: str, env: Mapping[str, str] | None = None, **files: Any) -> None:
+        """env: in the place of this process's, beside what points to the node."""
+        self._stacks = Stacks()
+        to_node = {"PYTHONPATH": FOLDERS, "LOCKD_ENDPOINTS": node.endpoint, **self._stacks.environment}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | files
+        all_of_it = {**os.environ, **to_node} if env is None else {**to_node, **env}
+        self.popen = subprocess.Popen(command, env=all_of_it, text=True, **pipes)
+
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            error.add_note(self.where())
+        self._stacks.close()
         self.popen.kill()
         self.popen.communicate()
+
+    def where(self) -> str:
+        """It hangs, or what keeps those waiting who read from it."""
+        if self.popen.poll() is None:
+            return f"the process has not ended:\n{self._stacks.of(self.popen.pid)}"
+        output = self.popen.stdout
+        holders = [] if output is None or output.closed else who_has(output.fileno())
+        return f"the process has ended with {self.popen.returncode}; its stdout is held by {holders}"
 
     def line(self) -> str:
         """The next one on stdout."""
@@ -72,3 +87,13 @@ class Process:
         """Its exit code, and what is left of its output."""
         out, err = self.popen.communicate(timeout=WITHIN_S)
         return self.popen.returncode, out or "", err or ""
+
+
+class Process(Started):
+    """Of `lockd` with these arguments."""
+
+    def __init__(self, node: FakeNode, *arguments: str, env: Mapping[str, str] | None = None, **files: Any) -> None:
+        command = (sys.executable, "-c", MAIN, *arguments)
+        super().__init__(
+            node, *command, env={"LC_ALL": "C.UTF-8", **(env or {})}, **({"stdin": subprocess.DEVNULL} | files)
+        )

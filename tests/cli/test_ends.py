@@ -11,7 +11,8 @@ import pytest
 import lockd
 import lockd_client
 from lockd.cli import exits
-from tests.cli.command import NOWHERE, ROOT, Process, run
+from tests.cli.command import NOWHERE, ROOT, Process, Started, run
+from tests.cli.stacks import MAIN
 from tests.client.fake_node import Fail, FakeNode
 
 
@@ -139,6 +140,27 @@ def test_a_reader_that_has_enough_is_no_error_to_tell_of(node: FakeNode) -> None
     os.close(reading)
     with open(writing, "wb") as pipe, Process(node, "list", stdout=pipe) as process:
         assert process.end() == (74, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("nothing",), 64), (("lock", "a", "--ttl", "-1"), 65), (("unlock", "a", "--token", "1"), 69)],
+)
+@pytest.mark.parametrize("how", ["2>/dev/full", "2>&-", ">&- 2>&-"])
+def test_errors_that_cannot_be_told_are_in_the_exit_code(
+    node: FakeNode, arguments: tuple[str, ...], code: int, how: str
+) -> None:
+    """And are not told on stdout."""
+    command = ("sh", "-c", f'exec "$@" {how}', "sh", sys.executable, "-c", MAIN, *arguments, "--timeout", "0.2")
+    with Started(node, *command, env={"LOCKD_ENDPOINTS": NOWHERE, "PATH": os.environ["PATH"]}) as process:
+        assert process.end() == (code, "", "")
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("lock", "--help"), ("list",)])
+def test_output_that_cannot_be_written(node: FakeNode, arguments: tuple[str, ...]) -> None:
+    run(node, "lock", "a")
+    with open("/dev/full", "wb") as full, Process(node, *arguments, stdout=full) as process:
+        assert process.end() == (74, "", "lockd: [Errno 28] No space left on device\n")
 
 
 def test_names_that_a_terminal_cannot_show(node: FakeNode) -> None:
