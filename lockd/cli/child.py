@@ -32,7 +32,7 @@ class Child:
     def __init__(self, command: list[str]) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as some parents leave it, no exit code would be kept
         self._terminal = next((fd for fd in (0, 1, 2) if os.isatty(fd)), None)
-        self._asks_for_it = _is_pipe(1)  # whoever reads the pipe, as a pager, may need it too
+        self._wants_terminal = not (_is_pipe(0) or _is_pipe(1))  # who is at the other end, as a pager, may need it too
         self._waits, self._go = os.pipe()
         parent = os.getpid()
         self.pid = os.fork()
@@ -43,12 +43,13 @@ class Child:
         with contextlib.suppress(OSError):  # it was quicker, or has ended
             os.setpgid(self.pid, self.pid)
         self.runs = False
+        self.is_stopped = False
         self.code: int | None = None
 
     def go(self, environment: Mapping[str, str]) -> None:
         """environment: in addition to this process's."""
         self.runs = True
-        if not self._asks_for_it:
+        if self._wants_terminal:
             self._give_terminal()
         text = b"".join(_packed(part) for pair in environment.items() for part in pair)
         with contextlib.suppress(BrokenPipeError), open(self._go, "wb") as go:  # ended by a signal before it began
@@ -60,40 +61,65 @@ class Child:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 
-    def signal(self, number: int) -> None:
-        """To its whole group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # a command may have become another user's
+    def signal(self, number: int) -> bool:
+        """To its whole group. False where that is not allowed: a command may have become another user's."""
+        try:
             os.killpg(self.pid, number)
+        except PermissionError:
+            return False
+        except ProcessLookupError:  # it has ended
+            pass
+        return True
 
     def look(self) -> bool:
         """True where it was stopped from the terminal, as by Ctrl-Z. Then, and once it has ended, this process has the
         terminal; `code` is what the command ended with.
         """
-        pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
+        pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED) if self.code is None else (0, 0)
         if not pid:
             return False
         if os.WIFSTOPPED(status):
+            self.is_stopped = True
             return self._was_stopped(os.WSTOPSIG(status))
         ended = os.waitstatus_to_exitcode(status)
         self.code = ended if ended >= 0 else BY_SIGNAL - ended
         self._take_terminal()
         return False
 
+    def stop(self) -> None:
+        """Its whole group, whatever that does with signals."""
+        self.signal(signal.SIGSTOP)
+        self._take_terminal()
+
     def resume(self) -> None:
         """After it was stopped."""
-        self._give_terminal()
+        if self._wants_terminal:
+            self._give_terminal()
+        self._continue()
+
+    def lend_terminal(self) -> bool:
+        """To others of this process's job, until the command asks for it. Whether it had it."""
+        if not self._take_terminal():
+            return False
+        self._wants_terminal = False
+        return True
+
+    def _continue(self) -> None:
+        self.is_stopped = False
         self.signal(signal.SIGCONT)
 
     # ---- the terminal
 
     def _was_stopped(self, number: int) -> bool:
-        if self._terminal is None:
-            return False
-        if number in (signal.SIGTTIN, signal.SIGTTOU) and self._give_terminal():
-            self.signal(signal.SIGCONT)
-            return False
+        if number in (signal.SIGTTIN, signal.SIGTTOU):  # it asks for it
+            self._wants_terminal = True
+            if self._terminal is None:
+                self._terminal = _controlling_terminal()  # which it has opened by itself, as for a password
+            if self._give_terminal():
+                self._continue()
+                return False
         self._take_terminal()
-        return True
+        return self._terminal is not None
 
     def _give_terminal(self) -> bool:
         """Whether this process had it to give."""
@@ -102,9 +128,12 @@ class Child:
         self._set_foreground(self.pid)
         return True
 
-    def _take_terminal(self) -> None:
-        if self._foreground() == self.pid:
-            self._set_foreground(os.getpgrp())
+    def _take_terminal(self) -> bool:
+        """Whether the command had it."""
+        if self._foreground() != self.pid:
+            return False
+        self._set_foreground(os.getpgrp())
+        return True
 
     def _foreground(self) -> int | None:
         """The group that has the terminal; None: there is none, it is another session's, or it was hung up."""
@@ -114,12 +143,12 @@ class Child:
             return None
 
     def _set_foreground(self, group: int) -> None:
-        """Who is in the background may do it only where this signal is ignored."""
+        """Who is in the background may do it only where this signal is blocked."""
         assert self._terminal is not None
-        before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         with contextlib.suppress(OSError):  # the group, or the terminal, has gone
             os.tcsetpgrp(self._terminal, group)
-        signal.signal(signal.SIGTTOU, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _is_pipe(fd: int) -> bool:
@@ -127,6 +156,13 @@ def _is_pipe(fd: int) -> bool:
         return stat.S_ISFIFO(os.fstat(fd).st_mode)
     except OSError:  # it is closed
         return False
+
+
+def _controlling_terminal() -> int | None:
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:  # there is none
+        return None
 
 
 def _packed(part: str) -> bytes:

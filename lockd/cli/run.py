@@ -3,12 +3,11 @@
 import contextlib
 import math
 import os
-import select
 import shutil
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +17,8 @@ from lockd.cli.child import NOT_FOUND, Child
 from lockd.cli.connect import Cluster, cluster_options, connected
 from lockd.cli.locks import Attempt
 from lockd.cli.params import NAME, SECONDS, TEXT, WAIT
+from lockd.cli.signals import Signals
+from lockd.cli.telling import say
 from lockd.escape import escaped
 
 if TYPE_CHECKING:
@@ -27,14 +28,15 @@ TTL_S = 30.0
 GRACE_PART = 6  # of the ttl
 GRACE_MAX_S = 10.0
 LOOK_S = 1.0  # the longest sleep: what the machine sleeps counts in leases, but not in timers
+DEATH_S = 5.0  # how long what was killed has to be gone
+STOP_S = 1.0  # how long the command has to stop by itself
+SETTLE_S = 0.2  # and what it has started, after that
 
 LOST = "the lock was lost, and the command was killed"
 LOST_BEFORE = "the lock was lost before the command had ended"
 NOT_RENEWED = "the lock could not be renewed, and the command was told to end"
 
 _COMMAND = "lockd.cli.run.command"  # what stands after `--`
-_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PASSED_ON = (*_STOPS, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class _WithCommand(click.Command):
@@ -54,18 +56,20 @@ class _Holding:
     child: Child
     lock: "Lock"
     grace: float
-    woken: int  # readable where something has happened
+    signals: Signals
 
     def watch(self) -> str:
         """Until the command has ended. Returns why it was ended; empty: it ended by itself."""
         why = ""
         while True:
             if self.child.look():
-                self._stop_too()
+                self._stop(signal.SIGTSTP, whole_job=True)
             if self.child.code is not None:
                 if why:  # what it has started may not have minded
                     self.child.signal(signal.SIGKILL)
                 return why
+            if self.signals.stops:
+                self._be_stopped(self.signals.stops)
             left = self.lock.remaining()
             if left <= 0:
                 why = LOST
@@ -80,51 +84,58 @@ class _Holding:
 
     def end(self) -> None:
         """Whatever has happened here: the command does not go on without the lock, and the lock not without it."""
-        if self.child.runs:
-            self.child.signal(signal.SIGKILL)
+        from lockd_client import LockdError
+
+        if self.child.runs and not self._has_died():
+            return  # the lock ends with its ttl
         if self.lock.owned:
-            self.lock.release()
+            with contextlib.suppress(LockdError):  # what has happened matters more
+                self.lock.release()
+
+    def _has_died(self) -> bool:
+        self.child.signal(signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            self._wait(lambda: self.child.code is not None, DEATH_S)
+        return self.child.code is not None
+
+    def _wait(self, done: Callable[[], bool], seconds: float) -> None:
+        """For something that the command does, at most so long."""
+        end = time.monotonic() + seconds
+        while not done() and (left := end - time.monotonic()) > 0:
+            self._sleep(left)
+            self.child.look()
 
     def _sleep(self, seconds: float) -> None:
-        if select.select([self.woken], [], [], max(0.0, min(seconds, LOOK_S)))[0]:
-            os.read(self.woken, 4096)
+        self.signals.sleep(min(seconds, LOOK_S))
 
-    def _stop_too(self) -> None:
+    # ---- job control
+
+    def _be_stopped(self, number: int) -> None:
+        """As others of the job were by the same signal, but not the command, which is in a group of its own."""
+        if number in (signal.SIGTTIN, signal.SIGTTOU) and self.child.lend_terminal():
+            self.signals.go_on()
+        else:
+            self._stop(number, whole_job=False)
+
+    def _stop(self, number: int, *, whole_job: bool) -> None:
         """Nobody renews the lock meanwhile. If it is lost when this process goes on, the command does not."""
-        os.kill(0, signal.SIGTSTP)
+        with self.signals.stopping(number, whole_job=whole_job):
+            if not self._stop_command():
+                self.signals.go_on()
         if self.lock.remaining() > 0:
             self.child.resume()
 
-
-@contextlib.contextmanager
-def _signals(child: Child) -> Iterator[tuple[int, int]]:
-    """Those that end a program interrupt the wait for the lock; once the command runs, it gets them. Yields the ends of
-    a pipe: what is read tells of a signal, or was written to wake the reader.
-    """
-
-    def passed_on(number: int, _frame: FrameType | None) -> None:
-        if child.runs:
-            child.signal(number)
-        elif number in _STOPS:
-            raise KeyboardInterrupt
-
-    heard, told = os.pipe()
-    for end in (heard, told):
-        os.set_blocking(end, False)
-    before: dict[int, object] = {}
-    for each in _PASSED_ON:
-        if signal.getsignal(each) is not signal.SIG_IGN:  # as under nohup
-            before[each] = signal.signal(each, passed_on)
-    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    wakeup = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-    try:
-        yield heard, told
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave
-        os.close(heard)
-        os.close(told)
+    def _stop_command(self) -> bool:
+        """All of it; it has a moment for what it has to stop in its turn, as a `lockd run` has. False where it may not
+        be stopped.
+        """
+        if not self.child.is_stopped:
+            if not self.child.signal(signal.SIGTSTP):
+                return False
+            self._wait(lambda: self.child.is_stopped or self.child.code is not None, min(STOP_S, self.lock.remaining()))
+        self._wait(lambda: False, min(SETTLE_S, self.lock.remaining()))
+        self.child.stop()
+        return True
 
 
 @click.command("run", cls=_WithCommand, short_help="Run a command while a lock is held.")
@@ -209,9 +220,10 @@ def run_command(
         exits.fail(f"{escaped(command[0])}: not found, or not to be executed", NOT_FOUND)
     given = _grace(ttl, grace)
     child = Child(command)
+    signals = Signals(child)
     attempt = Attempt(names, "SHARED" if shared else "EXCLUSIVE", ttl, waiting)
     try:
-        with _signals(child) as (heard, told), connected(cluster, timeout) as client:
+        with signals, connected(cluster, timeout) as client:
             lock = client.lock_all(
                 [(name, shared) for name in names],
                 ttl,
@@ -219,14 +231,15 @@ def run_command(
                 reason=os.path.basename(command[0]) if reason is None else reason,
                 lock_delay=lock_delay,
             )
-            holding = _Holding(child, lock, given, heard)
+            holding = _Holding(child, lock, given, signals)
             try:
                 attempt.make(client, lock)
                 if not attempt.token:
                     exits.fail(attempt.refusal(), conflict_code)
-                lock.on_lost(lambda: os.write(told, b"\0"))
-                child.go({"LOCKD_NAME": "\n".join(names), "LOCKD_FENCE": str(lock.token)})
-                why = holding.watch()
+                lock.on_lost(signals.wake)
+                with signals.job_control():
+                    child.go({"LOCKD_NAME": "\n".join(names), "LOCKD_FENCE": str(lock.token)})
+                    why = holding.watch()
             except BaseException:
                 holding.end()
                 raise
@@ -254,7 +267,7 @@ def _end(child: Child, lock: "Lock", why: str) -> int:
     except LockLost:
         why = why or LOST_BEFORE
     except LockdError as error:
-        click.echo(f"lockd: the lock was not released and ends with its ttl: {escaped(error.last_error)}", err=True)
+        say(f"lockd: the lock was not released and ends with its ttl: {escaped(error.last_error)}")
     if why:
         exits.fail(why, exits.TEMPFAIL)
     assert child.code is not None

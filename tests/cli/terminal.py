@@ -65,6 +65,10 @@ class Terminal:
         self.pid = 0
         return os.waitstatus_to_exitcode(status)
 
+    def group(self) -> int:
+        """That has the terminal: at first that of the program, which is `pid`."""
+        return os.tcgetpgrp(self._end())
+
     def _end(self) -> int:
         assert self._fd is not None, "it was hung up"
         return self._fd

@@ -4,15 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
-import lockd_client
 from lockd_client import LockdClient
 from lockd_client.proto import lockd_pb2
-from tests.cli.command import NOWHERE, ROOT, Process
+from tests.cli.command import FOLDERS, NOWHERE, Process, Started
+from tests.cli.stacks import MAIN
 from tests.cli.terminal import Terminal
 from tests.client.fake_node import FakeNode
 from tests.eventually import eventually
@@ -31,8 +32,11 @@ def ended(node: FakeNode, *arguments: str, stdin: str = "", env: dict[str, str] 
 def starts(node: FakeNode, script: str, *options: str, trap: str = "") -> Process:
     """Once it runs, and minds signals as the trap says: its first line is read."""
     trapped = f"trap {trap}; " if trap else ""
-    process = Process(node, "run", *options, "a", "--", "sh", "-c", f"{trapped}echo $$; {script}")
-    assert process.line().strip().isdigit()
+    with ExitStack() as ends:
+        process = Process(node, "run", *options, "a", "--", "sh", "-c", f"{trapped}echo $$; {script}")
+        ends.enter_context(process)
+        assert process.line().strip().isdigit()
+        ends.pop_all()
     return process
 
 
@@ -178,7 +182,7 @@ def test_the_command_does_not_outlive_lockd_run(node: FakeNode) -> None:
 def test_without_a_node_it_is_told_to_end_and_killed_in_time(node: FakeNode, tmp_path: Path) -> None:
     told = tmp_path / "told"
     script = f"trap 'echo told > {told}' TERM; sh -c 'trap \"\" TERM; echo $$; {ENDLESS}' & {ENDLESS}"
-    with Process(node, "run", "--ttl", "2", "a", "--", "sh", "-c", script) as process:
+    with Process(node, "run", "--ttl", "2", "--timeout", "3", "a", "--", "sh", "-c", script) as process:
         below = int(process.line())
         node.stop()
         assert process.popen.wait(WITHIN_S) == 75
@@ -188,7 +192,7 @@ def test_without_a_node_it_is_told_to_end_and_killed_in_time(node: FakeNode, tmp
 
 
 def test_a_command_that_ends_when_it_is_told_to(node: FakeNode) -> None:
-    with starts(node, ENDLESS, "--ttl", "2", "--grace", "1", trap="'exit 0' TERM") as process:
+    with starts(node, ENDLESS, "--ttl", "2", "--grace", "1", "--timeout", "3", trap="'exit 0' TERM") as process:
         node.stop()
         assert process.popen.wait(WITHIN_S) == 75
         assert "the lock could not be renewed, and the command was told to end" in process.popen.communicate()[1]
@@ -197,7 +201,8 @@ def test_a_command_that_ends_when_it_is_told_to(node: FakeNode) -> None:
 def test_what_the_command_has_started_does_not_outlive_the_lock(node: FakeNode) -> None:
     """The command ends when it is told to; what it has started does not mind."""
     script = f"sh -c 'trap \"\" TERM; echo $$; {ENDLESS}' & trap 'exit 0' TERM; {ENDLESS}"
-    with Process(node, "run", "--ttl", "2", "--grace", "1", "a", "--", "sh", "-c", script) as process:
+    options = ("--ttl", "2", "--grace", "1", "--timeout", "3")
+    with Process(node, "run", *options, "a", "--", "sh", "-c", script) as process:
         below = int(process.line())
         node.stop()
         assert process.popen.wait(WITHIN_S) == 75
@@ -209,9 +214,8 @@ def test_a_parent_that_ignores_the_ends_of_its_children(node: FakeNode) -> None:
         "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     )
     arguments = [sys.executable, "-c", ignoring, *lockd_run("exit 7")]
-    folders = os.pathsep.join([str(ROOT), str(Path(lockd_client.__file__).parents[1])])
-    env = {**os.environ, "PYTHONPATH": folders, "LOCKD_ENDPOINTS": node.endpoint}
-    assert subprocess.run(arguments, env=env, timeout=WITHIN_S).returncode == 7
+    with Started(node, *arguments) as process:
+        assert process.end()[0] == 7
 
 
 def test_a_lock_that_was_broken_ends_it_at_once(node: FakeNode) -> None:
@@ -233,14 +237,12 @@ def test_a_loss_that_is_seen_after_the_command_has_ended(node: FakeNode) -> None
 
 
 def on_a_terminal(node: FakeNode, *command: str) -> Terminal:
-    folders = os.pathsep.join([str(ROOT), str(Path(lockd_client.__file__).parents[1])])
-    env = {"PYTHONPATH": folders, "LOCKD_ENDPOINTS": node.endpoint, "PATH": os.environ["PATH"], "PS1": "$ "}
+    env = {"PYTHONPATH": FOLDERS, "LOCKD_ENDPOINTS": node.endpoint, "PATH": os.environ["PATH"], "PS1": "$ "}
     return Terminal(command, env | {"LC_ALL": "C.UTF-8", "TERM": "dumb", "HISTFILE": ""})
 
 
 def lockd_run(script: str) -> tuple[str, ...]:
-    code = "from lockd.cli import main; main()"
-    return (sys.executable, "-c", code, "run", "a", "--", "sh", "-c", script)
+    return (sys.executable, "-c", MAIN, "run", "a", "--", "sh", "-c", script)
 
 
 def test_the_command_reads_from_the_terminal(node: FakeNode) -> None:

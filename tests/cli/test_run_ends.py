@@ -8,40 +8,27 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
+import grpc
 import psutil
 import pytest
 
-import lockd_client
 from lockd_client import LockdClient
 from lockd_client.proto import lockd_pb2
-from tests.cli.command import ROOT, WITHIN_S, Process
+from tests.cli.command import WITHIN_S, Started
+from tests.cli.stacks import MAIN
 from tests.cli.test_run import ENDLESS, on_a_terminal, quoted, shell
-from tests.client.fake_node import FakeNode
+from tests.client.fake_node import Fail, FakeNode
 from tests.eventually import eventually
 
 NOBODY = 65534
-MAIN = "from lockd.cli import main; main()"
-
-
-class Started(Process):
-    """Any command that has `lockd run` in it."""
-
-    def __init__(self, node: FakeNode, *command: str, **files: Any) -> None:
-        folders = os.pathsep.join([str(ROOT), str(Path(lockd_client.__file__).parents[1])])
-        env = {**os.environ, "PYTHONPATH": folders, "LOCKD_ENDPOINTS": node.endpoint}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | files
-        self.popen = subprocess.Popen(command, env=env, text=True, **pipes)
 
 
 def lockd_run(script: str, *options: str) -> tuple[str, ...]:
     return run_of(("sh", "-c", script), *options)
 
 
-def run_of(
-    command: tuple[str, ...], *options: str, code: str = "from lockd.cli import main; main()"
-) -> tuple[str, ...]:
+def run_of(command: tuple[str, ...], *options: str, code: str = MAIN) -> tuple[str, ...]:
     return (sys.executable, "-c", code, "run", "a", *options, "--", *command)
 
 
@@ -115,6 +102,31 @@ def test_under_nohup_it_goes_on_waiting(node: FakeNode, tmp_path: Path) -> None:
             client.unlock(held.token)
             assert (terminal.ends_with(), said.read_text()) == (0, "")
     assert ran.exists()
+
+
+def test_a_loss_that_cannot_be_told_to_a_terminal_that_hung_up_is_in_the_exit_code(node: FakeNode) -> None:
+    with on_a_terminal(node, *lockd_run(f"trap '' HUP; echo ready; {ENDLESS}", "--ttl", "3")) as terminal:
+        terminal.sees("ready")
+        terminal.hang_up()
+        node.lose(node.holds["a"].token)
+        assert terminal.ends_with() == 75
+
+
+def test_so_is_that_it_was_interrupted_while_it_waited(node: FakeNode) -> None:
+    with LockdClient(port=node.port) as client:
+        client.try_lock("a", ttl=0)
+        with on_a_terminal(node, *lockd_run("true")) as terminal:
+            eventually(lambda: node.state.waiters, WITHIN_S)
+            terminal.hang_up()
+            assert terminal.ends_with() == 130
+
+
+def test_a_release_that_failed_does_not_change_the_commands_exit_code(node: FakeNode) -> None:
+    """Nor does that it cannot be told."""
+    with Started(node, *redirected(lockd_run("echo; read x; exit 5", "--timeout", "1"), "2>/dev/full")) as process:
+        process.line()
+        node.stop()
+        assert process.end()[0] == 5
 
 
 # ---- a terminal that is another's
@@ -233,7 +245,7 @@ def test_a_file_that_is_no_program_where_nobody_can_be_told(node: FakeNode, tmp_
 # ---- a signal between the grant and the command's beginning
 
 
-def ran_nothing(node: FakeNode, process: Process) -> None:
+def ran_nothing(node: FakeNode, process: Started) -> None:
     """Though the lock was granted, which is given back."""
     code, stdout, stderr = process.end()
     assert (code, stdout, stderr.strip()) == (130, "", "lockd: interrupted")
@@ -293,3 +305,74 @@ def test_a_signal_as_the_command_is_about_to_begin_ends_it(node: FakeNode) -> No
     with Started(node, *signalled_at("call", "_packed")) as process:
         assert process.end() == (128 + signal.SIGTERM, "", "")
     assert not node.holds
+
+
+# ---- an error of its own, while the command runs
+
+RAISES = """
+import sys, threading
+
+from lockd.cli import main
+from lockd.cli.child import Child
+
+def look(frame, event, _):
+    if (event, frame.f_code.co_qualname) == ("call", "Child.look"):
+        sys.setprofile(None)
+        raise RuntimeError("as the test asked")
+
+kill = Child.signal
+Child.signal = lambda child, number: threading.Timer(1.0, kill, (child, number)).start()  # as one that is slow to die
+sys.setprofile(look)
+main()
+"""
+
+
+def test_an_error_of_its_own_ends_the_command_before_the_lock_is_released(node: FakeNode) -> None:
+    ran_at_the_release: list[list[psutil.Process]] = []
+
+    def look(_context: object) -> None:
+        ran_at_the_release.append(psutil.Process(process.popen.pid).children())
+
+    node.before.extend([lambda _context: None, look])
+    with Started(node, *run_of(("sh", "-c", ENDLESS), code=RAISES)) as process:
+        code, _, stderr = process.end()
+    assert (code, stderr.splitlines()[-1]) == (1, "RuntimeError: as the test asked")
+    assert ran_at_the_release == [[]]
+    assert not node.holds
+
+
+def test_a_release_that_fails_does_not_hide_it(node: FakeNode) -> None:
+    node.before.extend([lambda _context: None, Fail(grpc.StatusCode.PERMISSION_DENIED)])
+    with Started(node, *run_of(("sh", "-c", ENDLESS), code=RAISES)) as process:
+        code, _, stderr = process.end()
+    assert (code, stderr.splitlines()[-1]) == (1, "RuntimeError: as the test asked")
+
+
+# ---- a loss that is told late
+
+TOLD_LATE = """
+import os, select, sys
+
+from lockd.cli import main
+
+told = []
+
+def look(frame, event, _):
+    if (event, frame.f_code.co_qualname) == ("call", "Lock.on_lost"):
+        told.append(frame.f_locals["callback"])
+
+sys.setprofile(look)
+try:
+    main()
+finally:
+    sys.setprofile(None)
+    others = [os.pipe() for _ in range(20)]
+    for each in told:
+        each()
+    print(len(told), select.select([end for end, _ in others], [], [], 0)[0])
+"""
+
+
+def test_a_loss_that_is_told_after_its_end_is_written_to_no_other_file(node: FakeNode) -> None:
+    with Started(node, *run_of(("true",), code=TOLD_LATE)) as process:
+        assert process.end() == (0, "1 []\n", "")
