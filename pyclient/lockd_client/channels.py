@@ -115,6 +115,15 @@ def not_begun(endpoint: str, error: ValueError | RuntimeError) -> Failure:
     return Failure(endpoint=endpoint, code="UNAVAILABLE", details=str(error), spoilt=True)
 
 
+def _keep_for_ever(channel: Any) -> None:
+    """To close it, and so to finalize it, would wait for ever for the thread that is not there; at the interpreter's
+    end, too, from which no list would keep it.
+    """
+    import ctypes
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(channel))
+
+
 class Way:
     """A channel to a node. calls: how many are in flight on it."""
 
@@ -138,7 +147,6 @@ class Channels:
         self._make = make
         self._ways: dict[str, Way] = {}
         self._retired: list[Way] = []
-        self._spoilt: list[Way] = []  # kept: closing one would wait for ever for the thread that is not there
         self._left: deque[Way] = deque()
 
     def take(self, endpoint: str) -> Way:
@@ -162,7 +170,10 @@ class Channels:
         """
         if (failure.reason == RECONNECT or failure.spoilt) and self._ways.get(way.endpoint) is way:
             del self._ways[way.endpoint]
-            (self._spoilt if failure.spoilt else self._retired).append(way)
+            if failure.spoilt:
+                _keep_for_ever(way.channel)
+            else:
+                self._retired.append(way)
 
     def take_idle(self) -> list[Any]:
         """The channels that are of no more use, to be closed."""

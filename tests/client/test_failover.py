@@ -1,5 +1,6 @@
 """What the client does when calls fail: which are sent again, under which id, and what is raised in the end."""
 
+import gc
 import pickle
 import socket
 import threading
@@ -325,3 +326,5 @@ def test_a_client_goes_on_after_there_were_no_more_threads(monkeypatch: pytest.M
         eventually(lambda: len(node.calls(lockd_pb2.RenewRequest)) > before + 1, WITHIN_S)
         assert client.is_locked("a")
         lock.release()  # it was not lost
+    del client, lock
+    gc.collect()  # what gRPC could not begin must not be waited for
