@@ -166,7 +166,7 @@ class AsyncLock:
 
     def on_lost(self, callback: Callable[[], object]) -> None:
         """Has it called once the lock is lost, each time; at once where it is lost now. It runs on the event loop, in
-        the task that does the renewals: it must not block.
+        the callback that does the renewals: it must not block.
         """
         self._holding.on_lost(callback)
 
