@@ -153,6 +153,18 @@ def test_a_hold_that_was_broken_is_not_taken_anew_inside_itself(node: FakeNode, 
     assert (lock.owned, lock.state, lock.remaining()) == (False, State.LOST, 0)
     with pytest.raises(LockLost):
         lock.release()
+
+
+def test_a_hold_that_was_broken_is_known_as_lost_from_the_first_release_on(node: FakeNode, client: LockdClient) -> None:
+    lock = client.lock("a", ttl=30, reentrant=True)
+    lock.acquire()
+    lock.acquire()
+    node.lose(lock.token)
+    with pytest.raises(LockLost):
+        lock.release()
+    assert (lock.owned, lock.state, lock.remaining()) == (False, State.LOST, 0)
+    with pytest.raises(LockLost):
+        lock.release()
     eventually(lambda: not node.holds, WITHIN_S)
     with lock:
         assert lock.owned
@@ -163,7 +175,7 @@ def test_a_release_that_was_refused_is_repeated(node: FakeNode, client: LockdCli
     session = client.open_session(ttl=3600)
     lock = client.lock("a", session=session)
     lock.acquire()
-    node.before.append(Fail(code, code.name))
+    node.before.extend([Fail(code, code.name)] * 2)  # in the background, too
     with pytest.raises(LockdError):
         lock.release()
     eventually(lambda: not node.holds, WITHIN_S)
