@@ -1,8 +1,9 @@
-"""Tests do not see the settings of whoever runs them.
+"""Tests do not see the settings of whoever runs them, nor that Ctrl-C is ignored where they run in the background.
 
 In CI (CI=true) a test may be skipped only if allowed_skips.txt names it: a skipped test is one that was not run."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, settings
 # How long hypothesis takes says something about the computer, and about what else runs on it.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ALLOWED = Path(__file__).with_name("allowed_skips.txt")
 
