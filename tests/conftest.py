@@ -1,4 +1,4 @@
-"""Tests do not see the settings of whoever runs them, nor that Ctrl-C is ignored where they run in the background.
+"""Tests do not see the settings of whoever runs them, nor that signals are ignored there, as by nohup.
 
 In CI (CI=true) a test may be skipped only if allowed_skips.txt names it: a skipped test is one that was not run."""
 
@@ -14,6 +14,8 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD):
+    signal.signal(number, signal.SIG_DFL)
 
 ALLOWED = Path(__file__).with_name("allowed_skips.txt")
 

@@ -111,6 +111,8 @@ class Child:
     # ---- the terminal
 
     def _was_stopped(self, number: int) -> bool:
+        if number == signal.SIGSTOP:  # not by job control: whoever has it go on may tell it alone
+            return False
         if number in (signal.SIGTTIN, signal.SIGTTOU):  # it asks for it
             self._wants_terminal = True
             if self._terminal is None:

@@ -95,11 +95,10 @@ class AsyncLock:
         return acquired
 
     async def release(self) -> None:
-        """Raises NotOwned where this object holds nothing, or where another task holds it re-entrantly; LockLost where
-        the lock was lost before. Once it is called the lock counts as not held, whatever it raises; what could not be
-        told to a node is repeated in the background.
+        """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before. Once it is called
+        the lock counts as not held, whatever it raises; what could not be told to a node is repeated in the background.
         """
-        if not self._holding.is_taken or (self._reentrant and self._taken_by != self._agent()):
+        if not self._holding.is_taken:
             raise NotOwned
         try:
             await self._transport.run(self._holding.release())

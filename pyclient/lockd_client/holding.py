@@ -311,6 +311,8 @@ class Holding(Watched):
         if lease is None:
             raise NotOwned(name)
         with self.driver.inside() as engine:
+            if self.lease is not lease or self.token != token:  # another thread was quicker
+                raise NotOwned(name)
             was_lost = self._was_lost_by(now())
             if was_lost and not lease.is_foreign:
                 self._lose(engine, lease)
@@ -329,7 +331,9 @@ class Holding(Watched):
                 engine.background(calls.unlock(token, request=request), now())
             raise
         if not answer.released:
-            self._is_gone = self.count > 0
+            with self.driver.inside():
+                if self.token == token:
+                    self._has_gone(lease)
             raise LockLost(name)
 
     def forsake(self) -> None:
@@ -344,9 +348,11 @@ class Holding(Watched):
         elif self._shares_session:
             lease.forsake(self._let_go)
 
-    def give_back(self, count: int) -> bool:
-        """Releases in the background what was acquired beyond `count`, of which nobody was told. False: nothing."""
-        if self.count <= count:
+    def give_back(self, count: int, token: int) -> bool:
+        """Releases in the background what was acquired beyond `count`, of which nobody was told. False: nothing; it
+        was released, and it may be another's by now.
+        """
+        if self.token != token or self.count <= count:
             return False
         with self.driver.inside() as engine:
             engine.background(calls.unlock(self.token), now())
@@ -383,7 +389,7 @@ class Holding(Watched):
                 if lease.is_lost:
                     raise SessionLost
                 if self.count and self.token != answer.token:  # what was held has ended, and nobody was told
-                    self._is_gone = True
+                    self._has_gone(lease)
                     raise LockLost(self._names())
                 self.token, self.count = answer.token, self.count + 1
                 self._shares_session = session is not None and session.is_shared
@@ -409,6 +415,12 @@ class Holding(Watched):
 
     def _was_lost_by(self, time: float) -> bool:
         return self._is_gone or self.lease is None or self.lease.has_passed(time)
+
+    def _has_gone(self, lease: Lease) -> None:
+        """Inside. It has ended, its session may not have."""
+        if not self._is_gone:
+            self._is_gone = True
+            self.heard(lease, State.LOST)
 
     def _lose(self, engine: Engine, lease: Lease) -> None:
         """Before the background work comes to it. A session may live on, if it is the hold alone that has gone."""

@@ -69,8 +69,7 @@ class Lock:
             progress_within=progress_within,
         )
         weakref.finalize(self, self._holding.forsake).atexit = False
-        self._turns = Turns()  # the present one is whose who holds the lock, or is about to
-        self._taken_by = ""
+        self._turns = Turns()  # it is the turn of who holds the lock, or is about to
         self._process = os.getpid()
         self.in_session: Session | None = None
         """Kept, so that it is kept alive as long as this object is there."""
@@ -90,7 +89,7 @@ class Lock:
         if not blocking and timeout != -1:
             raise InvalidArgument("a timeout needs blocking=True")
         wait = (math.inf if timeout == -1 else seconds(timeout, "timeout")) if blocking else 0.0
-        before: list[int] = []
+        before: list[tuple[int, int]] = []
         try:
             with put_off:
                 return self._acquire(wait, before)
@@ -99,21 +98,25 @@ class Lock:
             raise
 
     def release(self) -> None:
-        """Raises NotOwned where this object holds nothing, or another thread holds it re-entrantly; LockLost where the
-        lock was lost before. Once it is called the lock counts as not held, whatever it raises; what could not be told
-        to a node is repeated in the background.
+        """Raises NotOwned where this object holds nothing, LockLost where the lock was lost before. Once it is called
+        the lock counts as not held, whatever it raises; what could not be told to a node is repeated in the background.
         """
         with put_off:
-            if not self._holding.is_taken or self._is_anothers():
+            self._turns.refuse_inside()
+            if not self._holding.is_taken:
                 raise NotOwned
             try:
                 self._transport.run(self._holding.release())
-            finally:
-                self._end_turn(self._holding.count > 0)
+            except NotOwned:  # another thread was quicker
+                raise
+            except BaseException:
+                self._turns.end()
+                raise
+            self._turns.end()
 
     def __enter__(self) -> Self:
         """Raises LockTimeout where it was not acquired within `wait`, and what acquire() raises."""
-        before: list[int] = []
+        before: list[tuple[int, int]] = []
         try:
             with put_off:
                 if self._acquire(self._wait, before):
@@ -196,63 +199,47 @@ class Lock:
 
     # ---- inside
 
-    def _acquire(self, wait: float, before: list[int]) -> bool:
-        """before: gets the count before it, once it has acquired."""
+    def _acquire(self, wait: float, before: list[tuple[int, int]]) -> bool:
+        """before: gets the count before it and the token, once it has acquired."""
         agent = self._agent()
         end = now() + wait
         if not self._take_turn(agent, wait):
             return False
-        count = self._holding.count
         try:
+            if self._process != os.getpid():
+                self._process = os.getpid()
+                self._holding.leave_to_parent()
+            count = self._holding.count
             if not count:
                 self.lost.clear()
             left = wait if math.isinf(wait) else max(0.0, end - now())
             acquired = self._transport.run(self._holding.acquire(agent, left))
         except BaseException:
-            self._end_turn(count > 0)
+            self._turns.end()
             raise
         if acquired:
-            before.append(count)
+            before.append((count, self._holding.token))
         else:
-            self._end_turn(count > 0)
+            self._turns.end()
         return acquired
 
-    def _give_back(self, before: list[int]) -> None:
+    def _give_back(self, before: list[tuple[int, int]]) -> None:
         """What was acquired, where a signal's handler raised before the caller could know."""
         with put_off:
-            for count in before:
-                if self._holding.give_back(count):
-                    self._end_turn(count > 0)
-
-    # ---- turns
+            for count, token in before:
+                if self._holding.give_back(count, token):
+                    self._turns.end()
 
     def _take_turn(self, agent: str, wait: float) -> bool:
-        if self._is_parents():  # whoever held it may not be in this process
-            self._process, self._turns, self._taken_by = os.getpid(), Turns(), ""
-            self._holding.leave_to_parent()
-        if self._taken_by == agent:
+        if self._turns.agent == agent:
             if self._reentrant:
+                self._turns.take_again()
                 return True
             if wait:
                 name = self._holding.wants.names[0][0]
                 own = CycleLink(owner="", session_id=0, agent=agent, name=name)
                 raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
-        if not self._turns.take(wait):
-            return False
-        self._taken_by = agent
-        return True
-
-    def _end_turn(self, is_held: bool) -> None:
-        if not is_held and not self._is_parents():
-            self._taken_by = ""
-            self._turns.end()
-
-    def _is_parents(self) -> bool:
-        return self._process != os.getpid()
-
-    def _is_anothers(self) -> bool:
-        """A re-entrant hold is released by who acquired it: another's count would be wrong."""
-        return self._reentrant and not self._is_parents() and self._taken_by != self._agent()
+        return self._turns.take(agent, wait)
 
 
 class Session:

@@ -373,7 +373,7 @@ class Lock(_Shape[LockdClient]):
         """Where a signal's handler raised before the caller could know."""
         with put_off:
             for held in taken:
-                held.holding.give_back(0)
+                held.holding.give_back(0, held.holding.token)
                 if self._held(self._token()) is held:  # else another thread has acquired it since
                     self.local.token = None
                 self._drop(held)

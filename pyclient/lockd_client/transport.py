@@ -14,8 +14,7 @@ import threading
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lockd_client import channels, forks, methods
 from lockd_client.attempts import Failure
@@ -48,8 +47,7 @@ class _Stream:
         self.call: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Shut:
+class _Shut(NamedTuple):
     """Close a channel on which nothing is in flight any more."""
 
     channel: Any
@@ -257,6 +255,12 @@ class Transport:
     # ---- the background thread
 
     def _run(self) -> None:
+        try:
+            self._look_after()
+        finally:
+            self._wakes_at = math.inf  # whoever wants it woken begins another
+
+    def _look_after(self) -> None:
         while True:
             with self._mutex:
                 self._is_calling = False
@@ -272,7 +276,7 @@ class Transport:
             for callback in fired:
                 try:
                     callback()
-                except Exception as error:  # noqa: BLE001  # a user's; it must not end the renewals
+                except BaseException as error:  # noqa: BLE001  # a user's, sys.exit() too; it must not end the renewals
                     thread = threading.current_thread()
                     threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, thread)))
 

@@ -1,31 +1,57 @@
 """The turns of threads that share a lock object."""
 
+import os
 import threading
+import weakref
 from collections import deque
-from functools import partial
 
 from lockd_client.clock import now
-from lockd_client.interrupts import LOOK_UP_S, put_off
+from lockd_client.interrupts import LOOK_UP_S, put_off, refuse_inside
 
 
 class _Place:
     def __init__(self) -> None:
         self.thread = threading.get_ident()
-        self.looks_up = threading.Event()  # wakes its thread; whose turn it is says the queue
         self.is_taken = False
+        self._sleeps = (
+            threading.Lock()
+        )  # taken while it has nothing to wake for; a handler may run while it is waited for
+        self._sleeps.acquire()
+
+    def sleep(self, seconds: float) -> None:
+        put_off.acquire(self._sleeps, seconds)
+
+    def wake(self) -> None:
+        """By one thread at a time."""
+        if self._sleeps.locked():
+            self._sleeps.release()
 
 
 class Turns:
-    """One at a time, in the order of their coming. The main thread's waits are taken by signals' handlers, which may
-    use the same object: they come before the wait that they interrupted.
+    """One at a time, in the order of their coming. Who has the turn may take it again, and ends it as often.
+
+    The main thread's waits are taken by handlers of signals, which may use the same object: they come before the wait
+    that they interrupted.
     """
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._queue: deque[_Place] = deque()  # the first has the turn
+        self._begin()
+        _ALL.add(self)
 
-    def take(self, wait: float) -> bool:
+    def _begin(self) -> None:
+        self.agent = ""
+        """Whose turn it is."""
+        self._uses = 0
+        self._mutex = threading.RLock()
+        self._queue: deque[_Place] = deque()  # the first has the turn, or is about to take it
+
+    def refuse_inside(self) -> None:
+        """Raises RuntimeError: see interrupts.refuse_inside()."""
+        refuse_inside(self._mutex)
+
+    def take(self, agent: str, wait: float) -> bool:
         """wait: seconds. False where it was not had by then."""
+        self.refuse_inside()
         end = now() + wait
         place = _Place()
         with self._mutex:
@@ -33,29 +59,44 @@ class Turns:
                 return False
             self._insert(place)
         try:
-            while not self._has(place):
+            while not self._is_first(place):
                 left = end - now()
                 if left <= 0:
                     break
-                put_off.wait(partial(place.looks_up.wait, min(left, LOOK_UP_S)))
-            place.is_taken = self._has(place)
+                place.sleep(min(left, LOOK_UP_S))
+            with self._mutex:
+                if self._is_first(place):
+                    place.is_taken, self.agent, self._uses = True, agent, 1
         finally:
             if not place.is_taken:
                 self._leave(place)
         return place.is_taken
 
-    def end(self) -> None:
-        """Of the present turn, if there is one."""
+    def take_again(self) -> None:
+        """By who has it."""
+        self.refuse_inside()
         with self._mutex:
-            if self._queue:
-                self._queue.popleft()
-                self._wake_first()
+            self._uses += 1
+
+    def end(self) -> None:
+        """Nothing, where nobody has it: in a child whose parent had."""
+        with self._mutex:
+            if self._uses:
+                self._uses -= 1
+                if not self._uses:
+                    self.agent = ""
+                    self._queue.popleft()
+                    self._wake_first()
+
+    def start_over(self) -> None:
+        """In a child after a fork: whoever had it may not be in this process."""
+        self._begin()
 
     def _insert(self, place: _Place) -> None:
         waiting = (at for at, each in enumerate(self._queue) if each.thread == place.thread and not each.is_taken)
         self._queue.insert(next(waiting, len(self._queue)), place)
 
-    def _has(self, place: _Place) -> bool:
+    def _is_first(self, place: _Place) -> bool:
         return self._queue[0] is place
 
     def _leave(self, place: _Place) -> None:
@@ -65,4 +106,16 @@ class Turns:
 
     def _wake_first(self) -> None:
         if self._queue:
-            self._queue[0].looks_up.set()
+            self._queue[0].wake()
+
+
+_ALL: weakref.WeakSet[Turns] = weakref.WeakSet()
+
+
+def _start_over() -> None:
+    for turns in list(_ALL):
+        turns.start_over()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_over)

@@ -1,6 +1,7 @@
 """`lockd run` and a shell's job control: what stops it stops the command, and who wants the terminal gets it."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,6 +95,20 @@ def test_a_command_that_ignores_the_signal_is_stopped_too(node: FakeNode, end: P
         terminal.type(CTRL_Z)
         terminal.sees("Stopped")
         eventually(lambda: is_stopped(command), WITHIN_S)
+
+
+def test_a_command_that_is_stopped_alone_keeps_its_lock(node: FakeNode, end: Path) -> None:
+    """As by a debugger. Whoever has it go on tells it, and not `lockd run`."""
+    with shell(node) as terminal:
+        terminal.type(quoted(lockd_run(until(end) + '; echo "do"ne', "--ttl", "6")) + "\n")
+        command, run = processes(end)
+        command.send_signal(signal.SIGSTOP)
+        eventually(lambda: is_stopped(command), WITHIN_S)
+        renews_from_now_on(node)
+        assert run.status() != psutil.STATUS_STOPPED
+        command.send_signal(signal.SIGCONT)
+        end.touch()
+        terminal.sees("done")
 
 
 @pytest.mark.parametrize("inside", ['exec "$@"', '"$@"; true'], ids=["the command", "in a script"])

@@ -2,14 +2,17 @@
 
 import gc
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import grpc
 import pytest
 
 from lockd_client import (
     ClientClosed,
+    Lock,
     LockdClient,
     LockdError,
     LockLost,
@@ -136,8 +139,6 @@ def test_what_is_held_twice_and_lost_is_lost_twice_before_another_thread_has_its
         with pytest.raises(LockLost):
             lock.release()
     eventually(lambda: owned, WITHIN_S)
-    with pytest.raises(NotOwned):
-        lock.release()  # that is another thread's
     over.set()
     thread.join()
     assert owned == [True, True]
@@ -162,7 +163,7 @@ def test_a_hold_that_was_broken_is_known_as_lost_from_the_first_release_on(node:
     node.lose(lock.token)
     with pytest.raises(LockLost):
         lock.release()
-    assert (lock.owned, lock.state, lock.remaining()) == (False, State.LOST, 0)
+    assert (lock.owned, lock.state, lock.remaining(), lock.lost.is_set()) == (False, State.LOST, 0, True)
     with pytest.raises(LockLost):
         lock.release()
     eventually(lambda: not node.holds, WITHIN_S)
@@ -211,7 +212,7 @@ def test_a_client_is_closed_though_its_end_is_interrupted(
 
 
 class Waiting:
-    """A thread that takes its turn, and ends it when told to."""
+    """A thread that takes its turn, and ends it at once."""
 
     def __init__(self, turns: Turns, order: list[str], name: str) -> None:
         self._turns, self._order, self._name = turns, order, name
@@ -219,7 +220,7 @@ class Waiting:
         self._thread.start()
 
     def _run(self) -> None:
-        assert self._turns.take(WITHIN_S)
+        assert self._turns.take(self._name, WITHIN_S)
         self._order.append(self._name)
         self._turns.end()
 
@@ -229,54 +230,179 @@ class Waiting:
 
 def test_turns_are_had_in_the_order_of_coming() -> None:
     turns, order = Turns(), list[str]()
-    assert turns.take(0)
+    assert turns.take("I", 0)
     waiting = []
     for name in ("first", "second", "third"):
         waiting.append(Waiting(turns, order, name))
         eventually(lambda: len(turns._queue) == 1 + len(waiting), WITHIN_S)
-    assert not turns.take(0)
-    assert not turns.take(0.01)
+    assert not turns.take("I", 0)
+    assert not turns.take("I", 0.01)
     turns.end()
     for each in waiting:
         each.join()
     assert order == ["first", "second", "third"]
-    assert turns.take(0)
+    assert turns.take("I", 0)
 
 
 def test_who_waits_is_not_starved_by_who_comes_again_and_again() -> None:
     turns, order = Turns(), list[str]()
-    assert turns.take(0)
+    assert turns.take("I", 0)
     waiting = Waiting(turns, order, "it")
     eventually(lambda: len(turns._queue) == 2, WITHIN_S)
     turns.end()
-    assert turns.take(WITHIN_S)
+    assert turns.take("I", WITHIN_S)
     assert order == ["it"]
     waiting.join()
+
+
+def test_a_turn_that_was_taken_twice_ends_twice() -> None:
+    turns = Turns()
+    assert turns.take("I", 0)
+    turns.take_again()
+    turns.end()
+    assert (turns.agent, turns.take("another", 0)) == ("I", False)
+    turns.end()
+    turns.end()  # nobody's
+    assert (turns.agent, turns.take("another", 0)) == ("", True)
+
+
+@contextmanager
+def handling(handler: Callable[[], object]) -> Iterator[None]:
+    """Of SIGUSR1."""
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: handler())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def signal_once(condition: Callable[[], object]) -> threading.Thread:
+    """From another thread, to the main one."""
+
+    def run() -> None:
+        eventually(condition, WITHIN_S)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
 
 
 def test_a_handler_of_a_signal_comes_before_the_wait_that_it_interrupted() -> None:
     """Or it would wait for what cannot go on before it returns."""
     turns, came = Turns(), list[bool]()
 
-    def handler(_number: int, _frame: object) -> None:
+    def handler() -> None:
         turns.end()  # what another thread would do
-        came.append(turns.take(WITHIN_S))
+        came.append(turns.take("handler", WITHIN_S))
         turns.end()
 
-    def signalled() -> None:
-        eventually(lambda: len(turns._queue) == 2, WITHIN_S)
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
-
-    holder = threading.Thread(target=turns.take, args=(0,))
+    holder = threading.Thread(target=turns.take, args=("holder", 0))
     holder.start()
     holder.join()
-    before = signal.signal(signal.SIGUSR1, handler)
-    other = threading.Thread(target=signalled)
-    other.start()
-    try:
+    with handling(handler):
+        other = signal_once(lambda: len(turns._queue) == 2)
         with put_off:
-            assert turns.take(WITHIN_S)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
+            assert turns.take("I", WITHIN_S)
         other.join()
     assert came == [True]
+
+
+@pytest.mark.parametrize("gets", [True, False])
+def test_a_handler_of_a_signal_may_use_the_lock_that_the_main_thread_waits_for(
+    node: FakeNode, client: LockdClient, gets: bool
+) -> None:
+    """Whether it gets it or not, the turn stays with the call that it interrupted, and ends with its release."""
+    other, lock = client.try_lock("a", ttl=0), client.lock("a", ttl=30, reentrant=True)
+    got: list[bool] = []
+
+    def handler() -> None:
+        if gets:
+            client.unlock(other.token)
+        got.append(lock.acquire(timeout=WITHIN_S) if gets else lock.acquire(blocking=False))
+        if gets:
+            lock.release()
+        else:
+            client.unlock(other.token)
+
+    with handling(handler):
+        signalling = signal_once(lambda: node.state.waiters)
+        assert lock.acquire()
+        signalling.join()
+    assert got == [gets]
+    lock.release()
+    eventually(lambda: not node.holds, WITHIN_S)
+    assert not lock._turns._queue
+
+
+def test_what_a_handler_has_released_and_another_thread_has_by_now_is_not_given_back(
+    node: FakeNode, client: LockdClient
+) -> None:
+    lock = client.lock("a", ttl=30)
+    assert lock.acquire()
+    before = (0, lock.token)
+    lock.release()
+    assert lock.acquire()
+    lock._give_back([before])
+    assert lock.owned
+    assert list(node.holds) == ["a"]
+
+
+def test_a_finalizer_inside_a_turn_is_refused_before_anything_is_done(node: FakeNode, client: LockdClient) -> None:
+    lock = client.lock("a", ttl=30)
+    for use in (lock.acquire, lock.release):
+        with lock._turns._mutex, pytest.raises(RuntimeError, match="while it was at work"):
+            use()
+    with lock:
+        assert lock.owned
+
+
+def released_by_two(client: LockdClient, lock: Lock) -> list[type[BaseException]]:
+    """What they get, once both have seen that it is held when they come to it."""
+    raised: list[type[BaseException]] = []
+
+    def release() -> None:
+        try:
+            lock.release()
+        except NotOwned as error:
+            raised.append(type(error))
+
+    threads = [threading.Thread(target=release) for _ in range(2)]
+    with client._transport._mutex:
+        for thread in threads:
+            thread.start()
+        eventually(lambda: all(is_waiting_for(client, thread) for thread in threads), WITHIN_S)
+    for thread in threads:
+        thread.join()
+    return raised
+
+
+def test_of_two_threads_that_release_at_once_one_does(node: FakeNode, client: LockdClient) -> None:
+    lock = client.lock("a", ttl=30)
+    for _ in range(2):
+        assert lock.acquire()
+        assert released_by_two(client, lock) == [NotOwned]
+        assert (lock._holding.count, len(lock._turns._queue)) == (0, 0)
+
+
+def is_waiting_for(client: LockdClient, thread: threading.Thread) -> bool:
+    """Whether it is inside its release, at the client's mutex."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name == "inside"
+
+
+def renewals(node: FakeNode, lock: Lock) -> int:
+    return len([call for call in node.calls(lockd_pb2.RenewRequest) if call.token == lock.token])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_callback_that_exits_ends_no_renewals(node: FakeNode, client: LockdClient) -> None:
+    lost, kept = client.lock("a", ttl=3), client.lock("b", ttl=3)
+    lost.acquire()
+    kept.acquire()
+    lost.on_lost(sys.exit)
+    node.lose(lost.token)
+    assert lost.lost.wait(WITHIN_S)
+    before = renewals(node, kept)
+    eventually(lambda: renewals(node, kept) > before + 1, WITHIN_S)
+    assert kept.owned
