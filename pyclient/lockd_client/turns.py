@@ -57,15 +57,14 @@ class Turns:
         with self._mutex:
             if self._queue and not wait:
                 return False
-            self._insert(place)
         try:
-            while not self._is_first(place):
+            while not self._come_first(place):
                 left = end - now()
                 if left <= 0:
                     break
                 place.sleep(min(left, LOOK_UP_S))
             with self._mutex:
-                if self._is_first(place):
+                if self._queue[0] is place:
                     place.is_taken, self.agent, self._uses = True, agent, 1
         finally:
             if not place.is_taken:
@@ -96,12 +95,16 @@ class Turns:
         waiting = (at for at, each in enumerate(self._queue) if each.thread == place.thread and not each.is_taken)
         self._queue.insert(next(waiting, len(self._queue)), place)
 
-    def _is_first(self, place: _Place) -> bool:
-        return self._queue[0] is place
+    def _come_first(self, place: _Place) -> bool:
+        with self._mutex:
+            if place not in self._queue:  # in a child that was forked by a handler of a signal, while this waited
+                self._insert(place)
+            return self._queue[0] is place
 
     def _leave(self, place: _Place) -> None:
         with self._mutex:
-            self._queue.remove(place)
+            if place in self._queue:
+                self._queue.remove(place)
             self._wake_first()
 
     def _wake_first(self) -> None:
