@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import grpc
 import pytest
@@ -21,6 +21,7 @@ from lockd_client import (
     State,
     Unavailable,
 )
+from lockd_client.engine import Engine
 from lockd_client.interrupts import put_off
 from lockd_client.proto import lockd_pb2
 from lockd_client.turns import Turns
@@ -357,9 +358,15 @@ def test_a_finalizer_inside_a_turn_is_refused_before_anything_is_done(node: Fake
         assert lock.owned
 
 
-def released_by_two(client: LockdClient, lock: Lock) -> list[type[BaseException]]:
-    """What they get, once both have seen that it is held when they come to it."""
-    raised: list[type[BaseException]] = []
+def test_of_two_threads_that_release_at_once_one_does(
+    node: FakeNode, client: LockdClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, came, raised = client.lock("a", ttl=30), list[str](), list[type[BaseException]]()
+    inside = client._transport.inside
+
+    def coming() -> AbstractContextManager[Engine]:
+        came.append(threading.current_thread().name)
+        return inside()
 
     def release() -> None:
         try:
@@ -367,28 +374,19 @@ def released_by_two(client: LockdClient, lock: Lock) -> list[type[BaseException]
         except NotOwned as error:
             raised.append(type(error))
 
-    threads = [threading.Thread(target=release) for _ in range(2)]
-    with client._transport._mutex:
-        for thread in threads:
-            thread.start()
-        eventually(lambda: all(is_waiting_for(client, thread) for thread in threads), WITHIN_S)
-    for thread in threads:
-        thread.join()
-    return raised
-
-
-def test_of_two_threads_that_release_at_once_one_does(node: FakeNode, client: LockdClient) -> None:
-    lock = client.lock("a", ttl=30)
     for _ in range(2):
         assert lock.acquire()
-        assert released_by_two(client, lock) == [NotOwned]
-        assert (lock._holding.count, len(lock._turns._queue)) == (0, 0)
-
-
-def is_waiting_for(client: LockdClient, thread: threading.Thread) -> bool:
-    """Whether it is inside its release, at the client's mutex."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    return frame is not None and frame.f_code.co_name == "inside"
+        threads = [threading.Thread(target=release) for _ in range(2)]
+        monkeypatch.setattr(client._transport, "inside", coming)
+        with client._transport._mutex:  # both have seen that it is held when they come to it
+            for thread in threads:
+                thread.start()
+            eventually(lambda: {thread.name for thread in threads} <= set(came), WITHIN_S)  # noqa: B023  # it is called here
+        for thread in threads:
+            thread.join()
+        monkeypatch.undo()
+        assert (raised, lock._holding.count, len(lock._turns._queue)) == ([NotOwned], 0, 0)
+        raised.clear()
 
 
 def renewals(node: FakeNode, lock: Lock) -> int:
