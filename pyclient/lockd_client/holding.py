@@ -108,12 +108,12 @@ class SessionHold(Watched):
         owner: str | None,
         signal: Callable[[bool], object],
         *,
-        is_shared: bool = False,
+        is_the_clients: bool = False,
     ) -> None:
-        """is_shared: among locks that know nothing of each other; each of them ends with its own object."""
+        """is_the_clients: not a user's. Its locks know nothing of each other; each ends with its own object."""
         super().__init__(driver, signal)
         self.ttl = ttl
-        self.is_shared = is_shared
+        self.is_the_clients = is_the_clients
         self.id = 0
         self.lease: Lease | None = None
         self.is_closed = False
@@ -186,7 +186,7 @@ class OwnSessions:
             session = self._living(ttl)
         if session is not None:
             return session
-        opened = SessionHold(self._driver, ttl, None, _no_signal, is_shared=True)
+        opened = SessionHold(self._driver, ttl, None, _no_signal, is_the_clients=True)
         yield from opened.open()
         with self._driver.inside() as engine:
             session = self._living(ttl)
@@ -235,7 +235,7 @@ class Holding(Watched):
         self._auto_renew = auto_renew
         self._progress_within = progress_within
         self._session = session
-        self._shares_session = False
+        self._in_the_clients = False
         self._is_gone = False  # the hold ended, its session did not
         self._unwatch: Callable[[], None] = _nothing
 
@@ -345,7 +345,7 @@ class Holding(Watched):
             return
         if not lease.session_id:
             lease.renews = False
-        elif self._shares_session:
+        elif self._in_the_clients:
             lease.forsake(self._let_go)
 
     def give_back(self, count: int, token: int) -> bool:
@@ -392,7 +392,7 @@ class Holding(Watched):
                     self._has_gone(lease)
                     raise LockLost(self._names())
                 self.token, self.count = answer.token, self.count + 1
-                self._shares_session = session is not None and session.is_shared
+                self._in_the_clients = session is not None and session.is_the_clients
                 if self.lease is not lease:
                     self._unwatch()
                     self.lease = lease
