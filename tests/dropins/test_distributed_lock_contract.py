@@ -17,6 +17,7 @@ from lockd_client.distributed_lock import get_lock, get_locking_server, get_read
 from lockd_client.distributed_lock.choice import CHOICE
 from tests.dropins.distributed_lock_user import User
 from tests.dropins.peers import redis_server, zookeeper_server
+from tests.eventually import eventually
 from tests.integration.cluster import running
 
 REFUSED_S = 0.4  # that those wait who are not to get it
@@ -118,6 +119,20 @@ def test_the_threads_of_a_process_are_alone_in_turn(backend: Backend) -> None:
     with ThreadPoolExecutor(PROCESSES) as threads:
         list(threads.map(work, range(PROCESSES * ROUNDS)))
     assert counter.read_text() == str(PROCESSES * ROUNDS)
+
+
+def test_threads_that_share_an_object_take_turns_in_the_order_of_their_coming(backend: Backend) -> None:
+    lock, order = get_lock(backend.name("shared object")), list[int]()
+
+    def work(number: int) -> None:
+        with lock:
+            order.append(number)
+
+    with ThreadPoolExecutor(3) as threads, lock:
+        for number in range(3):
+            threads.submit(work, number)
+            eventually(lambda: len(lock._turns._queue) == number + 2, LET_IN_S)  # noqa: B023  # it is called here
+    assert order == [0, 1, 2]
 
 
 def test_a_held_lock_is_refused_to_others_and_its_release_lets_the_next_one_in(

@@ -13,6 +13,7 @@ from lockd_client.distributed_lock.servers import Hold
 from lockd_client.distributed_lock.waiting import seconds_to_wait
 from lockd_client.errors import DeadlockError, InvalidArgument, LockLost, NotOwned
 from lockd_client.interrupts import put_off
+from lockd_client.turns import Turns
 from lockd_client.values import CycleLink
 
 _held: set[Hold] = set()  # a lock whose object is forgotten stays held as long as the process lives
@@ -24,10 +25,10 @@ class DistributedLock:
         with get_lock("/data/results"):
             ...
 
-    Re-usable: one hold at a time. Threads that share the object take turns. It belongs to a server only while it is
-    held: after a fork, and after update_config(), it is acquired from the server that is used then. A forked child does
-    not hold what its parent holds: there, release() raises LockLost, and the parent's hold is not touched. An object
-    that is forgotten while it holds the lock keeps it until the process ends.
+    Re-usable: one hold at a time. Threads that share the object take turns, in the order in which they came. It belongs
+    to a server only while it is held: after a fork, and after update_config(), it is acquired from the server that is
+    used then. A forked child does not hold what its parent holds: there, release() raises LockLost, and the parent's
+    hold is not touched. An object that is forgotten while it holds the lock keeps it until the process ends.
 
     Errors of the server's own library (redis.RedisError, kazoo's KazooException, OSError for files) are raised as they
     are, those of lockd are LockdErrors.
@@ -42,8 +43,7 @@ class DistributedLock:
 
     def _start_over(self) -> None:
         self._process = os.getpid()
-        self._turn = threading.Lock()  # held by whoever holds the lock, or is about to
-        self._taken_by: int | None = None
+        self._turns = Turns()  # it is the turn of who holds the lock, or is about to
         self._hold: Hold | None = None
         self._trying: Hold | None = None  # the newest that was asked for, by whoever has the turn
 
@@ -141,7 +141,7 @@ class DistributedLock:
     @property
     def _has_turn(self) -> bool:
         """Whether this thread has it."""
-        return self._taken_by == threading.get_ident() and self._process == os.getpid()
+        return self._turns.agent == _thread() and self._process == os.getpid()
 
     def _undo(self, had_turn: bool) -> None:
         """An acquisition by this thread that failed, or that a signal's handler broke off at whatever point."""
@@ -162,13 +162,12 @@ class DistributedLock:
         if wait and self._has_turn:
             own = CycleLink(owner="", session_id=0, agent="", name=self.name)
             raise DeadlockError("this thread holds it already, by the same object", cycle=[own])
-        taken = self._turn.acquire(False)
-        if not taken and wait:
-            taken = put_off.wait(partial(self._turn.acquire, timeout=min(wait, threading.TIMEOUT_MAX)))
-        if taken:
-            self._taken_by = threading.get_ident()
-        return taken
+        return self._turns.take(_thread(), wait)
 
     def _end_turn(self) -> None:
-        self._taken_by = self._trying = None
-        self._turn.release()
+        self._trying = None
+        self._turns.end()
+
+
+def _thread() -> str:
+    return str(threading.get_ident())
